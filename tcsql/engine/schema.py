@@ -1,0 +1,153 @@
+"""Schemas: columns, declared indexes and the primary key of a table, as frozen values.
+
+A schema change makes a new TableSchema with the next ``layout`` number; rows written under an older layout
+are translated when they are read (see ``tcsql.engine.rows``), so adding or dropping a column touches no row.
+Schemas travel as plain JSON (``to_json``/``from_json``): that is their form on disk, and what makes recovery
+independent of the SQL parser.
+
+The primary key: one column gives its sort key (int for integers, scaled int for DECIMAL, float, else str);
+several give a tuple of them. Its text form, which clients see as ``pkey``, joins the columns' texts with
+``,`` and puts ``\\`` before a ``,`` or ``\\`` inside a value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final
+
+from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey
+from tcsql.errors import InvalidValue, UnknownColumn, did_you_mean
+
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+#: What a DEFAULT may ask for at the moment of writing.
+CURRENT_TIMESTAMP: Final = "CURRENT_TIMESTAMP"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. ``default`` is a stored value; ``default_now``: CURRENT_TIMESTAMP; ``generated``: kept as a value."""
+
+    name: str
+    type: ColumnType
+    nullable: bool = True
+    default: JsonValue = None
+    has_default: bool = False
+    default_now: bool = False
+    auto_increment: bool = False
+    generated: bool = False
+    #: The type and attributes as they were declared, for dumps: ``int(10) unsigned NOT NULL``.
+    declared: str = ""
+
+
+@dataclass(frozen=True)
+class IndexDef:
+    """A declared index: ordered over its columns, or full text over its one column. ``unique`` is not enforced."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool = False
+    fulltext: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """A table: columns in order, primary key columns, indexes, and the layout number of its rows."""
+
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    indexes: tuple[IndexDef, ...] = ()
+    layout: int = 0
+    #: Things a person should know: prefix lengths ignored, UNIQUE not enforced, generated columns.
+    notes: tuple[str, ...] = ()
+    #: AUTO_INCREMENT=n of the CREATE TABLE.
+    auto_increment: int = 1
+    #: How rows of each older layout become rows of this one: {layout: ((old name or None, column name), ...)}.
+    history: Mapping[int, tuple[tuple[str | None, str], ...]] = field(default_factory=dict)
+
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def pkey_columns(self) -> tuple[Column, ...]:
+        return tuple(self.by_name[name] for name in self.primary_key)
+
+    @cached_property
+    def auto_increment_column(self) -> Column | None:
+        return next((column for column in self.columns if column.auto_increment), None)
+
+    def column(self, name: str) -> Column:
+        """The column of that name; MySQL's column names are case-insensitive, an exact match wins.
+
+        Raises UnknownColumn with the nearest name.
+        """
+        found = self.by_name.get(name) or self._folded.get(name.lower())
+        if found is None:
+            shown = name[:64]
+            raise UnknownColumn(f'table {self.name} has no column "{shown}"', did_you_mean(name, ("pkey", *self.names)))
+        return found
+
+    @cached_property
+    def _folded(self) -> dict[str, Column]:
+        return {column.name.lower(): column for column in self.columns}
+
+    def pkey_of(self, row: Mapping[str, JsonValue]) -> PKey:
+        """The primary key of a full row of stored values; raises InvalidValue when a part is NULL."""
+        parts = []
+        for column in self.pkey_columns:
+            value = row.get(column.name)
+            if value is None:
+                raise InvalidValue(f'primary key column "{column.name}" has no value')
+            parts.append(column.type.sort_key(value))
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    def pkey_text(self, pkey: PKey) -> str:
+        """The text of a primary key, as ``pkey`` shows it to the STR operators.
+
+        >>> from tcsql.engine.values import ColumnType, Kind
+        >>> kind = ColumnType(Kind.TEXT, "varchar", length=9)
+        >>> two = TableSchema("t", (Column("a", kind), Column("b", kind)), ("a", "b"))
+        >>> two.pkey_text(("x,y", "z"))
+        'x\\\\,y,z'
+        """
+        if not isinstance(pkey, tuple):
+            kind = self.pkey_columns[0].type
+            return kind.text(kind.stored(pkey))
+        texts = [column.type.text(column.type.stored(part)) for column, part in zip(self.pkey_columns, pkey, strict=True)]
+        return ",".join(text.replace("\\", "\\\\").replace(",", "\\,") for text in texts)
+
+    def with_(self, **changes: Any) -> TableSchema:
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data; ``from_json`` gives an equal schema back."""
+        data = asdict(self)
+        for column in data["columns"]:
+            column["type"]["kind"] = column["type"]["kind"].value
+        data["history"] = {str(layout): moves for layout, moves in self.history.items()}
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TableSchema:
+        columns = []
+        for item in data["columns"]:
+            kind = item["type"]
+            type_ = ColumnType(**{**kind, "kind": Kind(kind["kind"]), "members": tuple(kind["members"])})
+            columns.append(Column(**{**item, "type": type_}))
+        indexes = [
+            IndexDef(**{**item, "columns": tuple(item["columns"]), "notes": tuple(item["notes"])})
+            for item in data["indexes"]
+        ]
+        history = {int(layout): tuple((old, new) for old, new in moves) for layout, moves in data["history"].items()}
+        plain = {**data, "columns": tuple(columns), "indexes": tuple(indexes), "history": history}
+        return cls(**{**plain, "primary_key": tuple(data["primary_key"]), "notes": tuple(data["notes"])})
