@@ -1,0 +1,1 @@
+"""Tests; ``tests.model`` is the naive truth that the engine is compared with."""
