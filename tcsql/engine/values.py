@@ -174,7 +174,7 @@ def _read_integer(kind: ColumnType, value: ClientValue) -> int:
         number = int(value)
     elif isinstance(value, int):
         number = int(value)
-    elif isinstance(value, (float, Decimal)) and abs(value) < 2**64 and value == int(value):
+    elif isinstance(value, (float, Decimal)) and -(2**64) < value < 2**64 and value == int(value):
         number = int(value)
     else:
         raise _refuse(kind, value, "is not a whole number")
