@@ -26,6 +26,7 @@ from datetime import date, time
 from decimal import Context, Decimal, InvalidOperation
 from enum import Enum
 from functools import cached_property
+from math import isfinite
 from typing import Final
 
 import orjson
@@ -89,7 +90,7 @@ class ColumnType:
         """Canonical text of a stored value (not NULL)."""
         if type(value) is str:
             return value
-        return str(value) if type(value) is int else format(Decimal(repr(value)), "f")
+        return str(value) if type(value) is int else format(Decimal(repr(value)), "f").removesuffix(".0")
 
     def number(self, value: int | float | str) -> Number:
         """The value as an exact number; text by the lenient reading of ``number_of_text``."""
@@ -174,7 +175,7 @@ def _read_integer(kind: ColumnType, value: ClientValue) -> int:
         number = int(value)
     elif isinstance(value, int):
         number = int(value)
-    elif isinstance(value, (float, Decimal)) and -(2**64) < value < 2**64 and value == int(value):
+    elif isinstance(value, (float, Decimal)) and isfinite(value) and value == int(value):
         number = int(value)
     else:
         raise _refuse(kind, value, "is not a whole number")
@@ -211,6 +212,10 @@ def _read_decimal(kind: ColumnType, value: ClientValue) -> str:
     return _scaled_text(-coefficient if sign else coefficient, kind.scale)
 
 
+_LARGEST_SINGLE: Final = 3.4028234663852886e38
+_LARGEST_DOUBLE: Final = 1.7976931348623157e308
+
+
 def _read_float(kind: ColumnType, value: ClientValue) -> int | float:
     if isinstance(value, str) and not _DECIMAL.fullmatch(value):
         raise _refuse(kind, value, "is not a number")
@@ -220,19 +225,23 @@ def _read_float(kind: ColumnType, value: ClientValue) -> int | float:
         number = float(value)
     except (OverflowError, InvalidOperation):
         number = float("inf")
-    if number - number != 0:  # infinite or NaN
+    if not abs(number) <= (_LARGEST_SINGLE if kind.name == "float" else _LARGEST_DOUBLE):  # NaN too
         raise _refuse(kind, value, "is too large for a floating-point number")
     if number < 0 and kind.unsigned:
         raise _refuse(kind, value, "is negative, the column is unsigned")
     return _plain_float(number + 0.0)
 
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
 def _plain_text(kind: ColumnType, value: ClientValue) -> str:
-    if isinstance(value, str):
-        return value
     if isinstance(value, (bool, list, dict)) or value is None:
         raise _refuse(kind, value, "is not text")
-    return str(value)
+    text = str(value)
+    if not text.isascii() and _SURROGATE.search(text):
+        raise _refuse(kind, text, "has half of a surrogate pair, which is no character")
+    return text
 
 
 def _read_text(kind: ColumnType, value: ClientValue) -> str:
@@ -259,6 +268,7 @@ def _read_binary(kind: ColumnType, value: ClientValue) -> str:
     return base64.b64encode(raw).decode()
 
 
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CLOCK: Final = re.compile(r"([0-9]{1,3}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?")
 
 
@@ -269,26 +279,31 @@ def _fraction(kind: ColumnType, value: str, digits: str | None) -> str:
     return "." + digits.ljust(kind.scale, "0") if kind.scale else ""
 
 
+def _day(text: str) -> str:
+    """Raises ValueError; ``date.fromisoformat`` alone would take week dates like 2024-W01-1."""
+    if not _DAY.fullmatch(text):
+        raise ValueError
+    return date.fromisoformat(text).isoformat()
+
+
 def _read_date(kind: ColumnType, value: ClientValue) -> str:
     text = _plain_text(kind, value)
     try:
-        if len(text) != 10:
-            raise ValueError
-        return date.fromisoformat(text).isoformat()
+        return _day(text)
     except ValueError:
         raise _refuse(kind, text, "is not a date YYYY-MM-DD") from None
 
 
 def _read_datetime(kind: ColumnType, value: ClientValue) -> str:
     text = _plain_text(kind, value)
-    day, _, clock = text.replace("T", " ", 1).partition(" ")
-    match = _CLOCK.fullmatch(clock or "00:00:00")
+    day, separator, clock = text.replace("T", " ", 1).partition(" ")
+    match = _CLOCK.fullmatch(clock if separator else "00:00:00")
     try:
-        if match is None or len(day) != 10:
+        if match is None:
             raise ValueError
         hour, minute, second, digits = match.groups()
         moment = time(int(hour), int(minute), int(second))
-        return f"{date.fromisoformat(day)} {moment.isoformat()}{_fraction(kind, text, digits)}"
+        return f"{_day(day)} {moment.isoformat()}{_fraction(kind, text, digits)}"
     except ValueError:
         raise _refuse(kind, text, "is not a date and time YYYY-MM-DD HH:MM:SS without time zone") from None
 
@@ -299,7 +314,7 @@ def _read_time(kind: ColumnType, value: ClientValue) -> str:
     if match is None:
         raise _refuse(kind, text, "is not a time HH:MM:SS")
     hours, minutes, seconds = (int(part) for part in match.groups()[:3])
-    if minutes > 59 or seconds > 59 or hours > 838:
+    if minutes > 59 or seconds > 59 or (hours, minutes, seconds, (match[4] or "").rstrip("0")) > (838, 59, 59, ""):
         raise _refuse(kind, text, "is outside -838:59:59 to 838:59:59")
     return f"{'-' * text.startswith('-')}{hours:02}:{minutes:02}:{seconds:02}{_fraction(kind, text, match[4])}"
 
@@ -318,14 +333,26 @@ def _read_enum(kind: ColumnType, value: ClientValue) -> str:
 
 
 def _read_set(kind: ColumnType, value: ClientValue) -> str:
-    parts = [str(part) for part in value] if isinstance(value, list) else _plain_text(kind, value).split(",")
+    if isinstance(value, list):
+        parts = [part if isinstance(part, str) else "," for part in value]  # "," is never a member: refused below
+    else:
+        parts = _plain_text(kind, value).split(",")
     chosen = {_member(kind, part) for part in parts if part}
     return ",".join(member for member in kind.members if member in chosen)
 
 
+def _json_number(value: object) -> orjson.Fragment:
+    if isinstance(value, Decimal) and value.is_finite():
+        return orjson.Fragment(str(value))
+    raise TypeError
+
+
 def _read_json(kind: ColumnType, value: ClientValue) -> str:
     if not isinstance(value, str):
-        return orjson.dumps(value, default=str).decode()
+        try:
+            return orjson.dumps(value, default=_json_number).decode()
+        except TypeError:
+            raise _refuse(kind, value, "has a number or a text that JSON cannot hold exactly") from None
     try:
         orjson.loads(value)
     except orjson.JSONDecodeError:
