@@ -53,6 +53,10 @@ class IndexDef:
     fulltext: bool = False
     notes: tuple[str, ...] = ()
 
+    def renamed(self, names: Mapping[str, str]) -> IndexDef:
+        """The same index after columns were renamed."""
+        return replace(self, columns=tuple(names.get(name, name) for name in self.columns))
+
 
 @dataclass(frozen=True)
 class TableSchema:

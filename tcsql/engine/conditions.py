@@ -1,0 +1,164 @@
+"""Conditions as functions on a decoded row: what the scan and every residual filter run.
+
+Costs, on a 124-byte row: decoding 0.5 us, one test 0.05 to 0.2 us; full text adds 1 to 2 us for normalising.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import re2
+
+from tcsql.engine import fulltext
+from tcsql.engine.change import Row
+from tcsql.engine.query import ColumnRef, Condition, Conjunction, Filter, Operator
+from tcsql.engine.schema import TableSchema
+from tcsql.engine.spans import Span, contains, numbers, spans
+from tcsql.engine.values import ColumnType, JsonValue, Number, number_of_text
+from tcsql.errors import InvalidPattern
+
+RowTest = Callable[[Row], bool]
+TextTest = Callable[[str], bool]
+#: Longest client pattern in bytes: RE2 is linear in the text, but compiling costs memory with the pattern.
+MAX_PATTERN_BYTES: Final = 1_000
+
+
+def getter(schema: TableSchema, column: ColumnRef) -> Callable[[Row], JsonValue]:
+    """Reads a column of a row; None (a composite primary key) reads the joined text of the key."""
+    if column is None and len(schema.primary_key) > 1:
+        return lambda row: schema.pkey_text(schema.pkey_of(row))
+    name = schema.primary_key[0] if column is None else column
+    return lambda row: row[name]
+
+
+def type_of(schema: TableSchema, column: ColumnRef) -> ColumnType | None:
+    """The type of a column; None for a composite primary key, which is plain text."""
+    if column is None:
+        return schema.pkey_columns[0].type if len(schema.primary_key) == 1 else None
+    return schema.by_name[column].type
+
+
+def row_test(schema: TableSchema, conjunction: Conjunction) -> RowTest:
+    """All conditions as one function."""
+    tests = [_condition_test(schema, condition) for condition in conjunction]
+    if not tests:
+        return lambda row: True
+    if len(tests) == 1:
+        return tests[0]
+    if len(tests) == 2:
+        first, second = tests
+        return lambda row: first(row) and second(row)
+    return lambda row: all(test(row) for test in tests)
+
+
+def filter_test(schema: TableSchema, where: Filter) -> RowTest:
+    """Any conjunction holds."""
+    if where.matches_everything:
+        return lambda row: True
+    tests = [row_test(schema, conjunction) for conjunction in where.any_of]
+    return tests[0] if len(tests) == 1 else lambda row: any(test(row) for test in tests)
+
+
+def _condition_test(schema: TableSchema, condition: Condition) -> RowTest:
+    read = getter(schema, condition.column)
+    if condition.operator is Operator.NULL:
+        return (lambda row: read(row) is not None) if condition.negated else (lambda row: read(row) is None)
+    test = value_test(condition, type_of(schema, condition.column))
+    if condition.negated:
+        return lambda row: (value := read(row)) is None or not test(value)
+    return lambda row: (value := read(row)) is not None and test(value)
+
+
+def value_test(condition: Condition, kind: ColumnType | None) -> Callable[[int | float | str], bool]:
+    """The condition without its negation, on a stored value that is not NULL."""
+    operator, operand = condition.operator, condition.operand
+    if kind is not None and kind.is_numeric and operator.value.startswith("NUM"):
+        found = spans(Condition(condition.column, operator, operand), kind)
+        assert found is not None
+        return _spans_test(found, kind)
+    if operator.value.startswith("NUM"):
+        compare = _number_test(operator, operand)
+        return lambda value: compare(number_of_text(str(value)))
+    test = _TEXT_TESTS[operator](operand)
+    if kind is None or not kind.is_numeric:
+        return test  # type: ignore[return-value]  # stored values of such columns are text
+    return lambda value: test(kind.text(value))
+
+
+def _spans_test(found: tuple[Span, ...], kind: ColumnType) -> Callable[[int | float | str], bool]:
+    key = kind.sort_key
+    if len(found) == 1:
+        span = found[0]
+        return lambda value: contains(span, key(value))
+    if all(span.is_point for span in found):
+        points = {span.low for span in found}
+        return lambda value: key(value) in points
+    return lambda value: any(contains(span, key(value)) for span in found)
+
+
+def _number_test(operator: Operator, operand: str) -> Callable[[Number], bool]:
+    """NUM operators on text columns, where both sides are read leniently."""
+    if operator is Operator.NUMOREQ:
+        wanted = set(numbers(operand))
+        return lambda number: number in wanted
+    if operator is Operator.NUMBT:
+        low, high = sorted([*numbers(operand)[:2], 0, 0][:2])
+        return lambda number: low <= number <= high
+    bound = number_of_text(operand)
+    return {
+        Operator.NUMEQ: lambda number: number == bound,
+        Operator.NUMGT: lambda number: number > bound,
+        Operator.NUMGE: lambda number: number >= bound,
+        Operator.NUMLT: lambda number: number < bound,
+        Operator.NUMLE: lambda number: number <= bound,
+    }[operator]
+
+
+def _tokens_all(operand: str) -> TextTest:
+    wanted = set(fulltext.tokens(operand))
+    return lambda text: wanted <= set(fulltext.tokens(text))
+
+
+def _tokens_any(operand: str) -> TextTest:
+    wanted = set(fulltext.tokens(operand))
+    return lambda text: not wanted.isdisjoint(fulltext.tokens(text))
+
+
+def _one_of(operand: str) -> TextTest:
+    wanted = frozenset(fulltext.tokens(operand))
+    return lambda text: text in wanted
+
+
+def _pattern(operand: str) -> TextTest:
+    """STRRX: RE2 only, so that no pattern can take more than linear time."""
+    if len(operand.encode("utf-8", "surrogatepass")) > MAX_PATTERN_BYTES:
+        raise InvalidPattern(f"a pattern may have {MAX_PATTERN_BYTES} bytes")
+    options = re2.Options()
+    options.log_errors = False
+    options.case_sensitive = not operand.startswith("*")
+    options.max_mem = 8 << 20
+    try:
+        pattern = re2.compile(operand.removeprefix("*"), options)
+    except re2.error as error:
+        reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+        raise InvalidPattern(
+            f"cannot use the pattern: {reason}", "RE2 syntax: no back-references, no look-around"
+        ) from None
+    return lambda text: pattern.search(text) is not None
+
+
+_TEXT_TESTS: Final[dict[Operator, Callable[[str], TextTest]]] = {
+    Operator.STREQ: lambda operand: lambda text: text == operand,
+    Operator.STRINC: lambda operand: lambda text: operand in text,
+    Operator.STRBW: lambda operand: lambda text: text.startswith(operand),
+    Operator.STREW: lambda operand: lambda text: text.endswith(operand),
+    Operator.STRAND: _tokens_all,
+    Operator.STROR: _tokens_any,
+    Operator.STROREQ: _one_of,
+    Operator.STRRX: _pattern,
+    Operator.FTSPH: fulltext.phrase_test,
+    Operator.FTSAND: fulltext.all_test,
+    Operator.FTSOR: fulltext.any_test,
+    Operator.FTSEX: fulltext.expression_test,
+}

@@ -1,0 +1,187 @@
+"""The executor: carries out a plan in slices, and gives the matching rows or their number.
+
+Every function that may look at many rows is a generator that yields after at most a few hundred of them. Who
+drives it decides what happens in between: nothing (``Database.query``), or other requests (``Store.run``). The
+rows of a slice are immutable bytes; when the table changed between two slices the driver starts afresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from tcsql.engine import cost
+from tcsql.engine.change import Row
+from tcsql.engine.conditions import RowTest, filter_test, row_test
+from tcsql.engine.order import Order
+from tcsql.engine.planner import Access, Planner
+from tcsql.engine.query import Conjunction, Filter
+from tcsql.engine.rows import decode
+from tcsql.engine.streams import pkeys_between
+from tcsql.engine.table import Table
+from tcsql.engine.values import PKey
+from tcsql.errors import TooCostly
+
+#: Rows of one slice: 200 x 0.7 us stays far below the 5 ms after which the driver lets others go on.
+SLICE_ROWS: Final = 200
+Steps = Generator[None, None, None]
+#: Receives a matching row; decoded where a test has decoded it already. False: enough.
+Take = Callable[[PKey, bytes, Row | None], bool | None]
+
+
+@dataclass(slots=True)
+class Work:
+    """What a query has cost so far, and what it may cost (rows examined)."""
+
+    budget_rows: int
+    #: What would make the query cheaper; asked only when it is refused.
+    advice: Callable[[], str | None] = lambda: None
+    examined: int = 0
+    chosen: list[Access] = field(default_factory=list)
+
+    def examine(self, rows: int) -> None:
+        """Account for rows; raises TooCostly beyond the budget."""
+        self.examined += rows
+        if self.examined > self.budget_rows:
+            raise TooCostly(f"the query would examine more than {self.budget_rows} rows", self.advice())
+
+    def use(self, access: Access) -> None:
+        access.index.uses += 1
+        self.chosen.append(access)
+
+
+def conjunctions_of(where: Filter) -> tuple[Conjunction, ...]:
+    """The alternatives, each once; one empty conjunction for every row."""
+    return ((),) if where.matches_everything else tuple(dict.fromkeys(where.any_of))
+
+
+class Executor:
+    """Finds rows of one table. ``planner`` remembers templates between queries."""
+
+    #: The rows were taken in one slice: only ``matches`` may be asked.
+    pinned = False
+
+    def __init__(self, table: Table, planner: Planner, work: Work) -> None:
+        self.table = table
+        self.planner = planner
+        self.work = work
+
+    def scan(self, pkeys: Iterator[PKey], conjunction: Conjunction, take: Take, limit_rows: int | None = None) -> Steps:
+        """Hand the rows of these keys that satisfy the conjunction to ``take``, until it has enough.
+
+        Slices begin small, so that a page of 10 does not cost 200 rows. ``limit_rows``: stop after so many.
+        """
+        test = row_test(self.table.schema, conjunction) if conjunction else None
+        size = 16
+        while chunk := list(islice(pkeys, size if limit_rows is None else min(size, limit_rows))):
+            self.work.examine(len(chunk))
+            if not self._take_chunk(chunk, test, take):
+                return
+            if limit_rows is not None:
+                limit_rows -= len(chunk)
+            size = min(2 * size, SLICE_ROWS)
+            yield
+
+    def _take_chunk(self, chunk: list[PKey], test: RowTest | None, take: Take) -> bool:
+        rows = self.table.rows.many(chunk)
+        if test is None:
+            return all(take(pkey, data, None) is not False for pkey, data in zip(chunk, rows, strict=True))
+        for pkey, data in zip(chunk, rows, strict=True):
+            row = decode(data)
+            if test(row) and take(pkey, data, row) is False:
+                return False
+        return True
+
+    def exhaust(self, access: Access, take: Take) -> Steps:
+        """All matching rows of an access (of overlapping streams some more than once)."""
+        self.work.use(access)
+        for stream in access.streams:
+            yield from self.scan(pkeys_between(stream, 0, stream.size, access.reverse), access.residual, take)
+
+    def matches(self, where: Filter, take: Take) -> Steps:
+        """Every matching row exactly once, by the cheapest access of each conjunction, in no order."""
+        order = Order(self.table.schema, ())
+        conjunctions = conjunctions_of(where)
+        accesses = [cost.smallest(self.planner.accesses(conjunction, order)) for conjunction in conjunctions]
+        if len(accesses) > 1 or accesses[0].overlapping:
+            take = once(take)
+        for access in accesses:
+            yield from self.exhaust(access, take)
+
+    def total_at_once(self, where: Filter) -> int | None:
+        """The exact number of matching rows if bisections give it, else None. O(log n) a conjunction."""
+        order = Order(self.table.schema, ())
+        conjunctions = conjunctions_of(where)
+        if len(conjunctions) > 1:
+            return cost.union_size(self.planner, self.table, conjunctions)
+        accesses = self.planner.accesses(conjunctions[0], order)
+        exact = [access for access in accesses if access.exact or not access.size]
+        if not exact:
+            return None
+        self.work.use(exact[0])
+        return exact[0].size
+
+    def count(self, where: Filter) -> Generator[None, None, int]:
+        """The exact number of matching rows: by bisection, else by the smallest accesses."""
+        total = self.total_at_once(where)
+        if total is not None:
+            return total
+        counted = 0
+
+        def take(pkey: PKey, data: bytes, row: Row | None) -> None:
+            nonlocal counted
+            counted += 1
+
+        yield from self.matches(where, take)
+        return counted
+
+
+class PinnedExecutor(Executor):
+    """Works on references to the rows taken in one slice, so that writes in between cannot change the answer.
+
+    Pinning costs 0.1 us a row at once; only queries that writers have overtaken several times come here.
+    """
+
+    pinned = True
+
+    def __init__(self, table: Table, planner: Planner, work: Work) -> None:
+        super().__init__(table, planner, work)
+        self._pinned: dict[PKey, bytes] = {}
+
+    def pin(self, where: Filter) -> None:
+        """Take the rows of the smallest accesses."""
+        order = Order(self.table.schema, ())
+        for conjunction in conjunctions_of(where):
+            access = cost.smallest(self.planner.accesses(conjunction, order))
+            self.work.use(access)
+            for stream in access.streams:
+                pkeys = list(pkeys_between(stream, 0, stream.size, access.reverse))
+                self.work.examine(len(pkeys))
+                self._pinned.update(zip(pkeys, self.table.rows.many(pkeys), strict=True))
+
+    def matches(self, where: Filter, take: Take) -> Steps:
+        test = filter_test(self.table.schema, where)
+        for place, (pkey, data) in enumerate(self._pinned.items()):
+            row = decode(data)
+            if test(row):
+                take(pkey, data, row)
+            if place % SLICE_ROWS == 0:
+                yield
+
+    def total_at_once(self, where: Filter) -> int | None:
+        return None
+
+
+def once(take: Take) -> Take:
+    """``take``, for the first occurrence of each row only."""
+    seen: set[PKey] = set()
+
+    def take_new(pkey: PKey, data: bytes, row: Row | None) -> bool | None:
+        if pkey in seen:
+            return None
+        seen.add(pkey)
+        return take(pkey, data, row)
+
+    return take_new

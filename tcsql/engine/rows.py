@@ -1,0 +1,135 @@
+"""The rows of a table: primary key to JSON bytes, ready to send, in the newest layout or on the way to it.
+
+A schema change must not touch every row. It only puts the present rows aside as an older *generation*; a row is
+translated to the newest layout when it is read or written next, and ``migrate`` moves the rest in slices. In the
+common state there is one generation, and reading a page is one dict look-up a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import orjson
+
+from tcsql.engine.change import Row
+from tcsql.engine.schema import TableSchema
+from tcsql.engine.values import PKey
+
+
+def encode(row: Row) -> bytes:
+    """A row's JSON, without slack: orjson's result keeps its growth buffer, 4,120 bytes for a row of 124."""
+    return bytes(memoryview(orjson.dumps(row)))
+
+
+def decode(data: bytes) -> Row:
+    row: Row = orjson.loads(data)
+    return row
+
+
+def translator(schema: TableSchema, layout: int) -> Callable[[bytes], bytes]:
+    """From rows of an older layout to rows of the schema's own."""
+    if layout == schema.layout:
+        return lambda data: data
+    moves = schema.history[layout]
+    defaults = {new: schema.by_name[new].default for old, new in moves if old is None}
+
+    def translate(data: bytes) -> bytes:
+        row = decode(data)
+        return encode({new: defaults[new] if old is None else row[old] for old, new in moves})
+
+    return translate
+
+
+class Rows:
+    """A mapping of primary key to row bytes of the current layout."""
+
+    __slots__ = ("_older", "bytes", "current")
+
+    def __init__(self) -> None:
+        #: Rows in the newest layout; the hot path reads it directly while ``settled``.
+        self.current: dict[PKey, bytes] = {}
+        self._older: list[tuple[Callable[[bytes], bytes], dict[PKey, bytes]]] = []
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.current) + sum(len(rows) for _, rows in self._older)
+
+    def __contains__(self, pkey: PKey) -> bool:
+        return pkey in self.current or any(pkey in rows for _, rows in self._older)
+
+    @property
+    def settled(self) -> bool:
+        return not self._older
+
+    def get(self, pkey: PKey) -> bytes | None:
+        row = self.current.get(pkey)
+        return row if row is not None or not self._older else self._translated(pkey)
+
+    def _translated(self, pkey: PKey) -> bytes | None:
+        """Move one row of an older generation to the current one."""
+        for translate, rows in self._older:
+            data = rows.pop(pkey, None)
+            if data is not None:
+                self.bytes -= len(data)
+                self.put(pkey, translate(data))
+                self._older = [generation for generation in self._older if generation[1]]
+                return self.current[pkey]
+        return None
+
+    def many(self, pkeys: Iterable[PKey]) -> list[bytes]:
+        """The rows of these keys, all of which exist. One dict look-up each."""
+        if not self._older:
+            current = self.current
+            return [current[pkey] for pkey in pkeys]
+        return [row for pkey in pkeys if (row := self.get(pkey)) is not None]
+
+    def put(self, pkey: PKey, row: bytes) -> None:
+        old = self.current.get(pkey)
+        self.bytes += len(row) - (len(old) if old is not None else 0)
+        self.current[pkey] = row
+        if self._older and old is None:
+            self._forget_older(pkey)
+
+    def remove(self, pkey: PKey) -> None:
+        row = self.current.pop(pkey, None)
+        if row is not None:
+            self.bytes -= len(row)
+        elif self._older:
+            self._forget_older(pkey)
+
+    def _forget_older(self, pkey: PKey) -> None:
+        for _, rows in self._older:
+            data = rows.pop(pkey, None)
+            if data is not None:
+                self.bytes -= len(data)
+        self._older = [generation for generation in self._older if generation[1]]
+
+    def relayout(self, old: TableSchema, new: TableSchema) -> None:
+        """Rows of ``old`` are from now on read as rows of ``new``. O(generations), no row is touched."""
+        step = translator(new, old.layout)
+        self._older = [(_chained(translate, step), rows) for translate, rows in self._older]
+        if self.current:
+            self._older.append((step, self.current))
+            self.current = {}
+
+    def migrate(self, limit_rows: int) -> bool:
+        """Translate up to ``limit_rows`` more rows; True when some are left."""
+        while self._older and limit_rows > 0:
+            _, rows = self._older[0]
+            batch = list(islice(rows, limit_rows))
+            for pkey in batch:
+                self._translated(pkey)
+            limit_rows -= len(batch)
+        return bool(self._older)
+
+    def items(self) -> Iterator[tuple[PKey, bytes]]:
+        """All rows, in no order. The mapping must not change meanwhile."""
+        yield from self.current.items()
+        for translate, rows in self._older:
+            for pkey, data in rows.items():
+                yield pkey, translate(data)
+
+
+def _chained(first: Callable[[bytes], bytes], second: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    return lambda data: second(first(data))

@@ -1,0 +1,57 @@
+"""Positions in a stream: the runs of one access laid end to end in output order.
+
+Output position 0 is the first row of the page order. Within a run that is read backwards, position p is the
+run's entry ``size - 1 - p``. All functions cost O(runs x log n), whatever the positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from tcsql.engine.index import Run
+from tcsql.engine.keys import KeyValue
+from tcsql.engine.order import Order, Position
+from tcsql.engine.planner import Stream
+from tcsql.engine.values import PKey
+
+
+def pkeys_between(stream: Stream, start: int, stop: int, reverse: bool, backward: bool = False) -> Iterator[PKey]:
+    """Primary keys of output positions start to stop, lazily; from stop down to start when ``backward``."""
+    parts: list[tuple[Run, int, int]] = []
+    offset = 0
+    for run in stream.runs:
+        first, last = max(0, start - offset), min(run.size, stop - offset)
+        if first < last:
+            parts.append((run, run.size - last, run.size - first) if reverse else (run, first, last))
+        offset += run.size
+    if backward:
+        parts.reverse()
+    return chain.from_iterable(run.pkeys(first, last, reverse != backward) for run, first, last in parts)
+
+
+def seek(stream: Stream, order: Order, cursor: Position, reverse: bool) -> tuple[int, int]:
+    """Output positions before and behind the cursor's row (equal when that row is gone)."""
+    values = dict(stream.equal)
+    schema = order.schema
+    for term, value in zip(order.terms, cursor.values, strict=True):
+        name = term.column if term.column is not None else schema.primary_key[0]
+        values[name] = None if value is None else schema.by_name[name].type.sort_key(value)
+    parts = cursor.pkey if isinstance(cursor.pkey, tuple) else (cursor.pkey,)
+    values.update(zip(schema.primary_key, parts, strict=True))
+    before = behind = 0
+    for place, run in enumerate(stream.runs):
+        low, high = _seek_run(stream, place, values, run, reverse)
+        before += low
+        behind += high
+    return before, behind
+
+
+def _seek_run(stream: Stream, place: int, values: dict[str, KeyValue], run: Run, reverse: bool) -> tuple[int, int]:
+    if stream.null_column is not None:
+        # NULL comes last in both directions, so the run of the other kind lies wholly on one side.
+        holds_null, wants_null = place == len(stream.runs) - 1, values.get(stream.null_column) is None
+        if holds_null != wants_null:
+            return (run.size, run.size) if wants_null else (0, 0)
+    low, high = run.seek(values)
+    return (run.size - high, run.size - low) if reverse else (low, high)
