@@ -42,6 +42,15 @@ class _Reversed:
     def __lt__(self, other: _Reversed) -> bool:
         return self.text > other.text
 
+    def __le__(self, other: _Reversed) -> bool:
+        return self.text >= other.text
+
+    def __gt__(self, other: _Reversed) -> bool:
+        return self.text < other.text
+
+    def __ge__(self, other: _Reversed) -> bool:
+        return self.text <= other.text
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Reversed) and self.text == other.text
 
@@ -127,8 +136,9 @@ def is_primary_order(schema: TableSchema, term: OrderTerm) -> bool:
 
 def query_hash(query: Select) -> str:
     """What a cursor belongs to: table, conditions and order; not the columns or the page size."""
-    text = repr((query.table, query.where, query.order)).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=6).hexdigest()
+    where = [[(c.column, c.operator.value, c.operand, c.negated) for c in each] for each in query.where.any_of]
+    order = [(term.column, term.kind.value, term.descending) for term in query.order]
+    return hashlib.blake2b(orjson.dumps((query.table, where, order)), digest_size=6).hexdigest()
 
 
 def encode_cursor(query: Select, schema: TableSchema, position: Position) -> str:
@@ -149,7 +159,9 @@ def decode_cursor(query: Select, schema: TableSchema, text: str) -> Position:
             raise InvalidCursor("the cursor belongs to another query", "use it with the same table, where and order")
         kinds = [type_of(schema, term.column) for term in Order(schema, query.order).terms]
         checked = tuple(_checked(kind, value) for kind, value in zip(kinds, values, strict=True))
-        row = {name: _checked(schema.by_name[name].type, part) for name, part in zip(schema.primary_key, key, strict=True)}
+        row = {
+            name: _checked(schema.by_name[name].type, part) for name, part in zip(schema.primary_key, key, strict=True)
+        }
         return Position(checked, schema.pkey_of(row))
     except (binascii.Error, ValueError, TypeError, InvalidValue):
         raise InvalidCursor("not a cursor of this server", "take it from next or prev of a reply, unchanged") from None
