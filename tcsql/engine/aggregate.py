@@ -118,8 +118,8 @@ def _exact_average(of: _Accumulator, kind: ColumnType) -> str:
 def _partials(values: list[float]) -> list[float]:
     """Shewchuk's exact partial sums: fewer floats with the same exact sum."""
     partials: list[float] = []
-    for value in values:
-        kept = 0
+    for added in values:
+        value, kept = added, 0
         for partial in partials:
             x, y = (value, partial) if abs(value) >= abs(partial) else (partial, value)
             high = x + y
@@ -202,4 +202,3 @@ def _part(value: JsonValue, read: Callable[[Any], Any], descending: bool) -> Sor
     if value is None:
         return (True,)
     return (False, turned(read(value)) if descending else read(value))
-

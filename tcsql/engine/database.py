@@ -109,7 +109,9 @@ class Database:
             writer = writers.get(change.table)
             if writer is None:
                 table = self.table(change.table)
-                writer = writers[change.table] = RowWriter(table, self._executor(table, Work(self.query_budget_rows)), now)
+                writer = writers[change.table] = RowWriter(
+                    table, self._executor(table, Work(self.query_budget_rows)), now
+                )
             match change:
                 case Upsert():
                     writer.upsert(change)

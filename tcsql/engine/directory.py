@@ -75,13 +75,10 @@ class Directory:
 
     def walk(self, rows_before: int, reverse: bool) -> tuple[Iterator[Any], int]:
         """Values from the one that holds the row at that position on (or back), and the rows before that value."""
-        before = 0
-        for place, count in enumerate(self._counts):
-            if rows_before < before + count:
-                break
-            before += count
-        else:
-            place = len(self._blocks)
+        before = place = 0
+        while place < len(self._blocks) and before + self._counts[place] <= rows_before:
+            before += self._counts[place]
+            place += 1
         if place == len(self._blocks):
             return (self._backwards(place - 1, None) if reverse else iter(())), before
         block = self._blocks[place]

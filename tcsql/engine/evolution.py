@@ -125,9 +125,7 @@ def _drop_column(schema: TableSchema, change: DropColumn) -> TableSchema:
     if name in schema.primary_key:
         raise SchemaConflict(f'column "{name}" belongs to the primary key', "make a new table with another key")
     columns = tuple(column for column in schema.columns if column.name != name)
-    shrunk = (
-        replace(index, columns=tuple(each for each in index.columns if each != name)) for index in schema.indexes
-    )
+    shrunk = (replace(index, columns=tuple(each for each in index.columns if each != name)) for index in schema.indexes)
     relaid = _relaid(schema, columns, {column.name: column.name for column in columns})
     return relaid.with_(indexes=tuple(index for index in shrunk if index.columns))
 
@@ -165,7 +163,5 @@ def _drop_index(schema: TableSchema, change: DropIndex) -> TableSchema:
         if change.if_exists:
             return schema
         known = [index.name for index in schema.indexes]
-        raise UnknownIndex(
-            f'table {schema.name} has no index "{change.index[:64]}"', did_you_mean(change.index, known)
-        )
+        raise UnknownIndex(f'table {schema.name} has no index "{change.index[:64]}"', did_you_mean(change.index, known))
     return schema.with_(indexes=kept)

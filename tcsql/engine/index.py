@@ -67,7 +67,7 @@ class LeafRun:
 
     def pkeys(self, start: int, stop: int, reverse: bool) -> Iterator[PKey]:
         entries = postings.slice_of(self._leaf, self._start + start, self._start + stop, reverse)
-        return map(self._codec.pkey, entries)
+        return self._codec.pkeys(entries)
 
     def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
         prefix = _known(self._codec, values)
@@ -95,13 +95,15 @@ class DirectoryRun:
         index = self._index
         values, before = index.directory.walk(position, reverse)
         inside = position - before
-        for place, value in enumerate(values):
+        first = True
+        for value in values:
             leaf = index.leaves[value]
             if reverse:
-                entries = postings.slice_of(leaf, 0, inside + 1 if place == 0 else len(leaf), True)
+                entries = postings.slice_of(leaf, 0, inside + 1 if first else len(leaf), True)
             else:
-                entries = postings.slice_of(leaf, inside if place == 0 else 0, len(leaf), False)
-            yield from map(index.codec.pkey, entries)
+                entries = postings.slice_of(leaf, inside if first else 0, len(leaf), False)
+            first = False
+            yield from index.codec.pkeys(entries)
 
     def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
         index = self._index
@@ -164,7 +166,7 @@ class OrderedIndex:
             else:
                 group.append(key)
         self.leaves = {value: postings.make_leaf(group) for value, group in groups.items()}
-        values = sorted(value for value in self.leaves if value is not None)  # type: ignore[type-var]  # one type
+        values = sorted(value for value in self.leaves if value is not None)
         self.directory = Directory(values, self._rows_of)
 
     def values(self, row: Row) -> list[KeyValue]:
@@ -268,7 +270,7 @@ class OrderedIndex:
             keys = list(leaf)
             assert keys == sorted(keys), f"index {self.definition.name}: entries out of order"
             if isinstance(leaf, SortedList):
-                leaf._check()
+                leaf._check()  # type: ignore[attr-defined]  # noqa: SLF001  # the library's own invariant check
         if self.partitioned:
             assert all(self.leaves.values()), f"index {self.definition.name}: empty partition"
             self.directory.check_invariants()

@@ -12,7 +12,8 @@ column come last). Two indexes whose keys have the same columns share their code
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from sortedcontainers import SortedList
@@ -57,7 +58,7 @@ class Codec(Protocol):
 
     def keys(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]: ...
 
-    def pkey(self, key: Key) -> PKey: ...
+    def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]: ...
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int: ...
 
@@ -65,11 +66,11 @@ class Codec(Protocol):
 
 
 def left(leaf: Leaf, key: Key) -> int:
-    return bisect_left(leaf, key) if type(leaf) is list else leaf.bisect_left(key)
+    return bisect_left(leaf, key) if isinstance(leaf, list) else leaf.bisect_left(key)
 
 
 def right(leaf: Leaf, key: Key) -> int:
-    return bisect_right(leaf, key) if type(leaf) is list else leaf.bisect_right(key)
+    return bisect_right(leaf, key) if isinstance(leaf, list) else leaf.bisect_right(key)
 
 
 class PrimaryCodec:
@@ -85,8 +86,8 @@ class PrimaryCodec:
     def keys(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]:
         return list(pkeys)
 
-    def pkey(self, key: Key) -> PKey:
-        return key  # type: ignore[no-any-return]  # a Key of this codec is a PKey
+    def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]:
+        return keys
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         if not values:
@@ -135,8 +136,9 @@ class PackedCodec:
             ]
         return [self.key(values, pkey) for values, pkey in zip(zip(*columns, strict=True), pkeys, strict=True)]
 
-    def pkey(self, key: Key) -> PKey:
-        return (key & self._mask) + self._lows[-1]  # type: ignore[no-any-return]  # integer arithmetic on a packed key
+    def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]:
+        mask, low = self._mask, self._lows[-1]
+        return ((key & mask) + low for key in keys)  # half the time of a method call for each
 
     def _bound(self, values: Sequence[KeyValue], past: int) -> int:
         packed = 0
@@ -169,8 +171,8 @@ class TupleCodec:
     def keys(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]:
         return [self.key(values, pkey) for values, pkey in zip(zip(*columns, strict=True), pkeys, strict=True)]
 
-    def pkey(self, key: Key) -> PKey:
-        return key[-1] if self._parts == 1 else key[self._own :]  # type: ignore[no-any-return]  # tail of the key
+    def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]:
+        return map(itemgetter(-1 if self._parts == 1 else slice(self._own, None)), keys)
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         return left(leaf, tuple(NULL if value is None else value for value in values)) if values else 0
@@ -196,4 +198,4 @@ def sort_key_reader(column: Column) -> Callable[[Any], KeyValue]:
     if column.type.kind in (Kind.DECIMAL, Kind.FLOAT):
         convert = column.type.sort_key
         return lambda value: None if value is None else convert(value)
-    return lambda value: value  # type: ignore[no-any-return]  # stored value and sort key are the same object
+    return lambda value: value

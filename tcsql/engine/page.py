@@ -1,7 +1,8 @@
-"""One page of a select, with its total and its cursors. Two ways:
+"""One page of a select, with its total and its cursors. Three ways:
 
     by position   one access gives the order and leaves nothing to test: skip, page and total are arithmetic on
                   run sizes, O(log n + page) at any depth
+    by keys       one access leaves nothing to test, and the order is the primary key's: its keys are sorted
     by search     everything else: ordered accesses are walked from the cursor until the page is full, others are
                   read whole; the rows are collected by the order's key and pruned as they come (top-k)
 
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
+from typing import Final
 
 import orjson
 
@@ -26,6 +29,9 @@ from tcsql.engine.result import Page
 from tcsql.engine.rows import decode
 from tcsql.engine.streams import pkeys_between, seek
 from tcsql.engine.values import PKey
+
+#: Sorting this many keys takes less than a millisecond.
+KEYS_PER_SLICE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,8 @@ class PageSearch:
         rows = len(self._table)
         choices = [cost.choose(accesses, self._order, self._need, rows) for accesses in plans]
         first = choices[0]
+        if len(choices) == 1 and not first.ordered and first.exact and not self._order.terms and not self._cursor:
+            return (yield from self._by_keys(first))
         if len(choices) == 1 and first.ordered and first.exact and len(first.streams) <= 1:
             return self._by_position(first)
         return (yield from self._by_search(plans, choices, total))
@@ -118,6 +126,28 @@ class PageSearch:
         rows = self._table.rows.many(pkeys)
         page = [Match((), pkey, data) for pkey, data in zip(pkeys, rows, strict=True)]
         return self._page(size, page, start > 0, stop < size)
+
+    # --- by keys --------------------------------------------------------------------------------------------
+
+    def _by_keys(self, access: Access) -> Generator[None, None, Page]:
+        """All matches are known by their keys, and keys are the order: sort them, fetch only the page's rows.
+
+        0.1 us a key; keys often come nearly sorted (dates rise with keys), where sorting is linear.
+        """
+        work = self._executor.work
+        work.use(access)
+        query, descending = self._query, self._order.descending
+        kept: list[PKey] = []
+        for stream in access.streams:
+            pkeys = pkeys_between(stream, 0, stream.size, access.reverse)
+            while chunk := list(islice(pkeys, KEYS_PER_SLICE)):
+                work.examine(len(chunk))
+                kept = sorted(kept + chunk, reverse=descending)[: self._need]
+                yield
+        page = kept[query.skip : query.skip + query.limit]
+        rows = self._table.rows.many(page)
+        matches = [Match((), pkey, data) for pkey, data in zip(page, rows, strict=True)]
+        return self._page(access.size, matches, query.skip > 0, len(kept) == self._need)
 
     # --- by search ------------------------------------------------------------------------------------------
 
@@ -249,4 +279,3 @@ def project(data: bytes, columns: tuple[str, ...]) -> bytes:
     """A row with these columns only, in this order. 1 us."""
     row = decode(data)
     return orjson.dumps({name: row[name] for name in columns})
-

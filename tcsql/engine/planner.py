@@ -244,7 +244,9 @@ def _bind(template: Template, conjunction: Conjunction) -> Access | None:
     equal_names = tuple(column.name for column, _ in template.equal)
     null_column = rest[0].name if len(ranges) == 2 and ranges[1] is NULL_SPAN else None
     streams = [
-        Stream(tuple(index.run(equal, span) for span in ranges), dict(zip(equal_names, equal, strict=True)), null_column)
+        Stream(
+            tuple(index.run(equal, span) for span in ranges), dict(zip(equal_names, equal, strict=True)), null_column
+        )
         for equal in product(*points)
     ]
     if len(streams) > 1:

@@ -26,7 +26,7 @@ def make_leaf(keys: list[Key]) -> Leaf:
 
 def add(leaf: Leaf, key: Key) -> Leaf:
     """Insert; gives back the leaf to keep, which is another object when the list has grown out of its form."""
-    if type(leaf) is not list:
+    if not isinstance(leaf, list):
         leaf.add(key)
         return leaf
     insort(leaf, key)
@@ -35,7 +35,7 @@ def add(leaf: Leaf, key: Key) -> Leaf:
 
 def discard(leaf: Leaf, key: Key) -> bool:
     """Remove one entry; False when it was not there."""
-    if type(leaf) is not list:
+    if not isinstance(leaf, list):
         if key not in leaf:
             return False
         leaf.remove(key)
@@ -48,7 +48,7 @@ def discard(leaf: Leaf, key: Key) -> bool:
 
 
 def contains(leaf: Leaf, key: Key) -> bool:
-    if type(leaf) is not list:
+    if not isinstance(leaf, list):
         return key in leaf
     place = bisect_left(leaf, key)
     return place < len(leaf) and bool(leaf[place] == key)
@@ -56,7 +56,7 @@ def contains(leaf: Leaf, key: Key) -> bool:
 
 def slice_of(leaf: Leaf, start: int, stop: int, reverse: bool) -> Iterator[Key]:
     """Entries of positions start to stop, lazily; O(log n) to begin."""
-    if type(leaf) is not list:
+    if not isinstance(leaf, list):
         return leaf.islice(start, stop, reverse=reverse)
     if stop - start <= 64:
         part = leaf[start:stop]
@@ -68,4 +68,4 @@ def slice_of(leaf: Leaf, start: int, stop: int, reverse: bool) -> Iterator[Key]:
 
 def leaf_bytes(leaf: Leaf) -> int:
     """Memory of the containers, entries' own objects apart."""
-    return 56 + 9 * len(leaf) if type(leaf) is list else 1_000 + 9 * len(leaf)
+    return 56 + 9 * len(leaf) if isinstance(leaf, list) else 1_000 + 9 * len(leaf)

@@ -130,6 +130,10 @@ class Rows:
             for pkey, data in rows.items():
                 yield pkey, translate(data)
 
+    def count_bytes(self) -> int:
+        """What ``bytes`` must say."""
+        return sum(sum(map(len, rows.values())) for rows in (self.current, *(rows for _, rows in self._older)))
+
 
 def _chained(first: Callable[[bytes], bytes], second: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     return lambda data: second(first(data))

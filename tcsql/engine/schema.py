@@ -127,7 +127,9 @@ class TableSchema:
         if not isinstance(pkey, tuple):
             kind = self.pkey_columns[0].type
             return kind.text(kind.stored(pkey))
-        texts = [column.type.text(column.type.stored(part)) for column, part in zip(self.pkey_columns, pkey, strict=True)]
+        texts = [
+            column.type.text(column.type.stored(part)) for column, part in zip(self.pkey_columns, pkey, strict=True)
+        ]
         return ",".join(text.replace("\\", "\\\\").replace(",", "\\,") for text in texts)
 
     def with_(self, **changes: Any) -> TableSchema:

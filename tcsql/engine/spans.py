@@ -82,7 +82,7 @@ def spans(condition: Condition, column: ColumnType) -> tuple[Span, ...] | None:
     if operator in _TEXT_POINTS:
         words = [operand] if operator is Operator.STREQ else tokens(operand)
         keys = {key for word in words if (key := _key_of_text(word, column)) is not None}
-        return tuple(Span(key, key) for key in sorted(keys))  # type: ignore[type-var]  # one column: one key type
+        return tuple(Span(key, key) for key in sorted(keys))
     return _numeric_spans(operator, operand, column)
 
 
@@ -186,7 +186,7 @@ def intersect(left: tuple[Span, ...], right: tuple[Span, ...]) -> tuple[Span, ..
 def _overlap(a: Span, b: Span) -> Span | None:
     if a.null or b.null:
         return a if a.null and b.null else None
-    low = a.low if b.low is None else b.low if a.low is None else max(a.low, b.low)  # type: ignore[type-var]  # one type
+    low = a.low if b.low is None else b.low if a.low is None else max(a.low, b.low)
     if a.high is None or (b.high is not None and _end(b) < _end(a)):
         high, high_open = b.high, b.high_open
     else:

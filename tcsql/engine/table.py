@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from tcsql.engine.change import Row, RowOp
+from tcsql.engine.change import RowOp
 from tcsql.engine.index import RESHAPE_AT, OrderedIndex
 from tcsql.engine.keys import Codec, KeyValue, make_codec, sort_key_reader
 from tcsql.engine.rows import Rows, decode, translator
@@ -106,11 +106,12 @@ class Table:
         current, pkeys, size = self.rows.current, [], 0
         pkey_of = self.schema.pkey_of
         interned: dict[KeyValue, KeyValue] = {}
-        for layout, data in rows:
+        for layout, stored in rows:
+            data = stored
             if layout != self.schema.layout:
                 if layout not in translators:
                     translators[layout] = translator(self.schema, layout)
-                data = translators[layout](data)
+                data = translators[layout](stored)
             row = decode(data)
             pkey = pkey_of(row)
             current[pkey] = data
@@ -248,7 +249,7 @@ class Table:
         pkeys = sorted(pkey for pkey, _ in self.rows.items())
         assert list(self.primary.run(()).pkeys(0, len(self), False)) == pkeys, f"{self.schema.name}: primary order"
         assert len(pkeys) == len(set(pkeys)) == len(self.rows), f"{self.schema.name}: a key stands twice"
-        assert self.rows.bytes == sum(self._stored_bytes()), f"{self.schema.name}: row bytes"
+        assert self.rows.bytes == self.rows.count_bytes(), f"{self.schema.name}: row bytes"
         for index in (self.primary, *self.indexes.values()):
             index.check_invariants()
         for pkey, data in self.rows.items():
@@ -263,11 +264,5 @@ class Table:
             if index.ready and isinstance(index, OrderedIndex):
                 assert len(index) == len(pkeys), f"{self.schema.name}: index {index.definition.name} has extra entries"
 
-    def _stored_bytes(self) -> Iterator[int]:
-        yield from map(len, self.rows.current.values())
-        for _, rows in self.rows._older:
-            yield from map(len, rows.values())
-
     def pkeys_in_order(self) -> Iterator[PKey]:
         return self.primary.run(()).pkeys(0, len(self), False)
-

@@ -30,7 +30,7 @@ def grams(text: str) -> set[str]:
     """The grams of a text as stored.
 
     >>> sorted(grams("Ab c"))
-[' c\\x00', 'ab ', 'b c', 'c\\x00\\x00']
+    [' c\\x00', 'ab ', 'b c', 'c\\x00\\x00']
     """
     padded = fulltext.normalise(text).replace("\0", " ") + _PADDING
     return {padded[start : start + _GRAM] for start in range(len(padded) - len(_PADDING))}

@@ -171,11 +171,11 @@ def _refuse(kind: ColumnType, value: object, why: str) -> InvalidValue:
 
 
 def _read_integer(kind: ColumnType, value: ClientValue) -> int:
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        number = int(value)
-    elif isinstance(value, int):
-        number = int(value)
-    elif isinstance(value, (float, Decimal)) and isfinite(value) and value == int(value):
+    if (
+        (isinstance(value, str) and _INTEGER.fullmatch(value))
+        or isinstance(value, int)
+        or (isinstance(value, (float, Decimal)) and isfinite(value) and value == int(value))
+    ):
         number = int(value)
     else:
         raise _refuse(kind, value, "is not a whole number")

@@ -1,0 +1,44 @@
+# make demo    a server on port 3888 with real data, ready to query
+# make test    everything installed that the tests need, then all tests
+# make check   format, lint, types: before every commit
+# make bench   the figures of docs/benchmarks.md
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_DATA ?= .demo
+
+.PHONY: demo test check format bench torture docs clean
+
+$(VENV)/.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade --editable ".[demo,test,lint]"
+	touch $@
+
+demo: $(VENV)/.stamp
+	$(BIN)/tcsql demo --data $(DEMO_DATA)
+
+test: $(VENV)/.stamp
+	sh tests/install-servers.sh
+	$(BIN)/python -m pytest
+
+torture: $(VENV)/.stamp
+	sh tests/install-servers.sh
+	TCSQL_TEST_PROFILE=torture $(BIN)/python -m pytest
+
+check: $(VENV)/.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.stamp
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.stamp
+	$(BIN)/python -m docs.generate
+
+clean:
+	rm -rf $(VENV) $(DEMO_DATA) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,20 @@
+#!/bin/sh
+# The real programs that the tests compare with, from Debian's packages: MariaDB (never started as a service) and
+# Tokyo Cabinet's table tool. Does nothing when they are there.
+set -eu
+PATH="$PATH:/usr/sbin"
+missing=""
+command -v mariadbd >/dev/null || missing="$missing mariadb-server-core"
+command -v mariadb >/dev/null || missing="$missing mariadb-client-core"
+command -v mariadb-dump >/dev/null || missing="$missing mariadb-client"
+command -v tctmgr >/dev/null || missing="$missing tokyocabinet-bin"
+[ -n "$missing" ] || exit 0
+echo "installing$missing"
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "needed:$missing (run as root, or install sudo)" >&2; exit 2; }
+    as_root="sudo"
+fi
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+# shellcheck disable=SC2086 # one word a package
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
