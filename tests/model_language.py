@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from tcsql.engine.query import Operator
 from tcsql.engine.values import ColumnType, Kind
@@ -60,6 +61,7 @@ def cell(kind: ColumnType, value: Stored) -> Cell:
     return Cell(text_of(value), number_of(kind, value))
 
 
+@lru_cache(maxsize=10_000)
 def read_number(text: str) -> Fraction:
     """Blanks, one sign, digits, a point, digits; whatever follows is ignored.
 
@@ -116,6 +118,7 @@ def fts_words(text: str) -> list[str]:
     return [normal(token) for token in split(text, lambda character: character in "\t\n\r ,")]
 
 
+@lru_cache(maxsize=10_000)
 def normal(text: str) -> str:
     """Case, accents and width folded; white space runs are one blank, none at the ends.
 

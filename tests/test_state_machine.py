@@ -1,0 +1,258 @@
+"""Random histories of one table on engine and model: every step may be anything, after every step all is compared.
+
+Sizes at which the engine changes its ways (leaf forms, directory blocks, reshaping, index building in slices) are made
+small, so that short histories cross them in both directions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tcsql.engine import change as ch
+from tcsql.engine import directory, index, postings, table
+from tcsql.engine.query import Condition, Filter, Operator, Select
+from tcsql.engine.result import Page
+from tcsql.engine.schema import Column, TableSchema
+from tests.duel import Bookmark, Duel
+from tests.model import Row
+from tests.strategies import (
+    TYPES,
+    counts,
+    effort,
+    filters,
+    groups,
+    indexes,
+    orders,
+    rows,
+    schemas,
+    selects,
+    values,
+)
+
+NAME = "t"
+
+
+@pytest.fixture(autouse=True)
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postings, "LIST_LIMIT", 6)
+    monkeypatch.setattr(directory, "BLOCK", 4)
+    monkeypatch.setattr(index, "MIN_REPETITION", 2)
+    monkeypatch.setattr(table, "RESHAPE_AT", frozenset({8, 16, 32}))
+    monkeypatch.setattr(table, "BUILD_AT_ONCE", 10)
+    monkeypatch.setattr(table, "BUILD_SLICE_ROWS", 3)
+
+
+class History(RuleBasedStateMachine):
+    """One table and what can happen to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.duel = Duel()
+        self.bookmarks: list[Bookmark] = []
+        self.named = 0
+
+    @property
+    def schema(self) -> TableSchema:
+        return self.duel.schema(NAME)
+
+    @initialize(schema=schemas(NAME))
+    def create(self, schema: TableSchema) -> None:
+        self.duel.change(ch.CreateTable(schema))
+
+    def fresh(self, prefix: str) -> str:
+        self.named += 1
+        return f"{prefix}{self.named}"
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    @rule(data=st.data())
+    def put_one(self, data: st.DataObject) -> None:
+        self.duel.change(ch.Upsert(NAME, [data.draw(rows(self.schema))]))
+
+    @rule(data=st.data(), size=st.integers(2, 25), trusted=st.booleans())
+    def load(self, data: st.DataObject, size: int, trusted: bool) -> None:
+        content = data.draw(st.lists(rows(self.schema, trusted), min_size=size, max_size=size))
+        self.duel.change(ch.Upsert(NAME, content, trusted))
+
+    @rule(data=st.data())
+    def put_what_does_not_fit(self, data: st.DataObject) -> None:
+        good, bad = data.draw(rows(self.schema)), data.draw(rows(self.schema))
+        flaw = data.draw(st.sampled_from(("unknown column", "no key", "null")))
+        strict = [column.name for column in self.schema.columns if not column.nullable and not column.auto_increment]
+        if flaw == "unknown column":
+            bad["nowhere"] = 1
+        elif flaw == "null" and strict:
+            bad[data.draw(st.sampled_from(strict))] = None
+        elif self.schema.auto_increment_column is None:
+            bad.pop(self.schema.primary_key[0], None)
+        self.duel.change(ch.Delete(NAME, Filter()), ch.Upsert(NAME, [good, bad]))
+
+    @rule(data=st.data())
+    def update(self, data: st.DataObject) -> None:
+        column = data.draw(st.sampled_from(self.schema.columns))
+        change = ch.Update(NAME, data.draw(filters(self.schema)), {column.name: data.draw(values(column))})
+        self.duel.change(change)
+
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        self.duel.change(ch.Delete(NAME, data.draw(filters(self.schema))))
+
+    @rule(data=st.data())
+    def delete_by_key(self, data: st.DataObject) -> None:
+        present = list(self.duel.model.table(NAME).rows.values())
+        chosen: list[Row] = data.draw(st.lists(st.sampled_from(present), max_size=3)) if present else []
+        other = data.draw(rows(self.schema))
+        if all(name in other for name in self.schema.primary_key):
+            chosen.append(other)
+        self.duel.change(ch.DeleteKeys(NAME, [self.schema.pkey_of(row) for row in chosen]))
+
+    @rule(data=st.data())
+    def several_at_once(self, data: st.DataObject) -> None:
+        """One request: later changes see what earlier ones did; one refusal undoes all."""
+        column = data.draw(st.sampled_from(self.schema.columns))
+        changes: list[ch.Change] = [
+            ch.Upsert(NAME, data.draw(st.lists(rows(self.schema), max_size=5))),
+            ch.Update(NAME, data.draw(filters(self.schema)), {column.name: data.draw(values(column))}),
+            ch.Delete(NAME, data.draw(filters(self.schema))),
+            ch.Upsert(NAME, data.draw(st.lists(rows(self.schema), max_size=5))),
+        ]
+        self.duel.change(*data.draw(st.permutations(changes)))
+
+    @rule(data=st.data())
+    def do_and_undo(self, data: st.DataObject) -> None:
+        changes: list[ch.Change] = [
+            ch.Upsert(NAME, data.draw(st.lists(rows(self.schema), max_size=5))),
+            ch.Delete(NAME, data.draw(filters(self.schema))),
+            ch.Truncate(NAME),
+            ch.DropTable(NAME),
+            ch.CreateIndex(NAME, data.draw(indexes(self.schema, self.fresh("i")))),
+            ch.RenameColumn(NAME, self.schema.names[-1], self.fresh("c")),
+            ch.DropColumn(NAME, self.schema.names[-1]),
+        ]
+        self.duel.change_of_mind(data.draw(st.sampled_from(changes)))
+
+    # --- schema ---------------------------------------------------------------------------------------------
+
+    @rule()
+    def truncate(self) -> None:
+        self.duel.change(ch.Truncate(NAME))
+
+    @rule(data=st.data())
+    def create_index(self, data: st.DataObject) -> None:
+        taken = [each.name for each in self.schema.indexes]
+        name = data.draw(st.sampled_from([*taken, *[self.fresh("i")] * 4]))
+        quiet = data.draw(st.booleans())
+        self.duel.change(ch.CreateIndex(NAME, data.draw(indexes(self.schema, name)), if_not_exists=quiet))
+
+    @rule(data=st.data(), quiet=st.booleans())
+    def drop_index(self, data: st.DataObject, quiet: bool) -> None:
+        names = [each.name for each in self.schema.indexes]
+        self.duel.change(ch.DropIndex(NAME, data.draw(st.sampled_from([*names, "none"])), if_exists=quiet))
+
+    @precondition(lambda self: len(self.schema.columns) < 9)
+    @rule(data=st.data())
+    def add_column(self, data: st.DataObject) -> None:
+        kind = data.draw(st.sampled_from(TYPES))
+        column = Column(self.fresh("c"), kind, nullable=data.draw(st.booleans()))
+        if data.draw(st.booleans()):
+            column = replace(column, default=data.draw(values(replace(column, nullable=False))), has_default=True)
+        place = data.draw(st.sampled_from((None, "", *self.schema.names)))
+        self.duel.change(ch.AddColumn(NAME, column, place))
+        self.bookmarks.clear()
+
+    @precondition(lambda self: len(self.schema.columns) > 2)
+    @rule(data=st.data())
+    def drop_column(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from((*self.schema.names, "nowhere")))
+        self.duel.change(ch.DropColumn(NAME, name))
+        self.bookmarks.clear()
+
+    @rule(data=st.data())
+    def rename_column(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(self.schema.names))
+        to = data.draw(st.sampled_from((*self.schema.names, *[self.fresh("c")] * 4)))
+        self.duel.change(ch.RenameColumn(NAME, name, to))
+        self.bookmarks.clear()
+
+    @rule()
+    def rename_table_there_and_back(self) -> None:
+        self.duel.change(ch.RenameTable(NAME, "other"))
+        self.duel.check()
+        self.duel.change(ch.RenameTable("other", NAME))
+
+    @rule(data=st.data())
+    def recreate_table(self, data: st.DataObject) -> None:
+        schema = data.draw(schemas(NAME))
+        self.duel.change(ch.CreateTable(schema))
+        if data.draw(st.integers(0, 3)) == 0:
+            self.duel.change(ch.DropTable(NAME))
+            self.duel.change(ch.CreateTable(schema))
+            self.bookmarks.clear()
+
+    # --- time -----------------------------------------------------------------------------------------------
+
+    @rule(slices=st.integers(1, 4))
+    def work_in_the_background(self, slices: int) -> None:
+        left = iter([True] * slices)
+        self.duel.database.maintain(lambda: next(left, False))
+
+    @rule()
+    def restart(self) -> None:
+        self.duel.restart()
+
+    # --- questions ------------------------------------------------------------------------------------------
+
+    @rule(data=st.data())
+    def select(self, data: st.DataObject) -> None:
+        self.duel.ask(data.draw(selects(self.schema)))
+
+    @rule(data=st.data())
+    def count(self, data: st.DataObject) -> None:
+        self.duel.ask(data.draw(counts(self.schema)))
+
+    @rule(data=st.data())
+    def group(self, data: st.DataObject) -> None:
+        self.duel.ask(data.draw(groups(self.schema)))
+
+    @rule(data=st.data())
+    def find_one(self, data: st.DataObject) -> None:
+        row = data.draw(rows(self.schema))
+        conditions = tuple(
+            Condition(name, Operator.STREQ, self.schema.by_name[name].type.text(value))
+            for name in self.schema.primary_key
+            if (value := row.get(name)) is not None
+        )
+        self.duel.ask(Select(NAME, where=Filter((conditions,))))
+
+    @rule(data=st.data(), size=st.integers(1, 6))
+    def browse(self, data: st.DataObject, size: int) -> None:
+        query = Select(NAME, where=data.draw(filters(self.schema)), order=data.draw(orders(self.schema)), limit=size)
+        page = self.duel.ask(query)
+        assert isinstance(page, Page)
+        self.bookmarks = [*self.duel.bookmarks(query, page), *self.bookmarks][:10]
+
+    @precondition(lambda self: self.bookmarks)
+    @rule(data=st.data())
+    def turn_page(self, data: st.DataObject) -> None:
+        bookmark = data.draw(st.sampled_from(self.bookmarks))
+        page = self.duel.turn(bookmark)
+        self.bookmarks = [*self.duel.bookmarks(bookmark.query, page), *self.bookmarks][:10]
+
+    @invariant()
+    def everything_is_equal(self) -> None:
+        self.duel.check()
+
+
+def test_any_history_leaves_engine_and_model_equal() -> None:
+    run_state_machine_as_test(History, settings=effort(60, steps=30))  # type: ignore[no-untyped-call]  # hypothesis
