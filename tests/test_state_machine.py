@@ -50,7 +50,7 @@ def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "MIN_REPETITION", 2)
     monkeypatch.setattr(table, "RESHAPE_AT", frozenset({8, 16, 32}))
     monkeypatch.setattr(table, "BUILD_AT_ONCE", 10)
-    monkeypatch.setattr(table, "BUILD_SLICE_ROWS", 3)
+    monkeypatch.setattr(table, "SLICE_ROWS", 3)
 
 
 class History(RuleBasedStateMachine):

@@ -23,6 +23,8 @@ Index = OrderedIndex | TextIndex
 PRIMARY = IndexDef("PRIMARY", ())
 #: An index on a table of at most this many rows is built at once (about 50 ms would be 30,000 rows).
 BUILD_AT_ONCE = 10_000
+#: Rows that ``maintain`` moves or indexes before it asks again whether to go on: about 1 ms.
+SLICE_ROWS = 100
 
 
 class Table:
@@ -188,13 +190,13 @@ class Table:
         while more():
             if self._building:
                 self._build_slice(next(iter(self._building)))
-            elif not self.rows.migrate(100):
+            elif not self.rows.migrate(SLICE_ROWS):
                 return False
         return bool(self._building) or not self.rows.settled
 
     def _build_slice(self, name: str) -> None:
         index, pending = self.indexes[name], self._building[name]
-        batch = list(islice(pending, 100))
+        batch = list(islice(pending, SLICE_ROWS))
         for pkey in batch:
             data = self.rows.get(pkey)
             if data is not None:
