@@ -1,0 +1,1 @@
+"""MySQL's schema statements to changes, and schemas back to MySQL's statements. Pure."""
