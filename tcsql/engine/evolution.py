@@ -7,9 +7,10 @@ today's columns comes from. An index loses the columns that are dropped, as in M
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from tcsql.engine.change import AddColumn, CreateIndex, DropColumn, DropIndex, RenameColumn
-from tcsql.engine.schema import NAME, Column, IndexDef, TableSchema
+from tcsql.engine.schema import NAME, Column, IndexDef, TableSchema, now_text
 from tcsql.engine.values import JsonValue, Kind
 from tcsql.errors import InvalidValue, SchemaConflict, UnknownIndex, did_you_mean
 
@@ -47,11 +48,11 @@ def _check_index(schema: TableSchema, index: IndexDef) -> None:
         raise InvalidValue(f"full-text index {index.name} needs exactly one text column")
 
 
-def altered(schema: TableSchema, change: AlterChange) -> TableSchema:
+def altered(schema: TableSchema, change: AlterChange, now: datetime) -> TableSchema:
     """The schema after the change; the same object when IF [NOT] EXISTS makes it nothing."""
     match change:
         case AddColumn():
-            return _add_column(schema, change)
+            return _add_column(schema, change, now)
         case DropColumn():
             return _drop_column(schema, change)
         case RenameColumn():
@@ -74,7 +75,7 @@ def _relaid(schema: TableSchema, columns: tuple[Column, ...], sources: dict[str,
     return schema.with_(columns=columns, layout=schema.layout + 1, history=history)
 
 
-def _add_column(schema: TableSchema, change: AddColumn) -> TableSchema:
+def _add_column(schema: TableSchema, change: AddColumn, now: datetime) -> TableSchema:
     column = change.column
     _check_name(column.name)
     if any(column.name.lower() == name.lower() for name in schema.names):
@@ -83,8 +84,6 @@ def _add_column(schema: TableSchema, change: AddColumn) -> TableSchema:
         raise SchemaConflict(f'table {schema.name} has a column "{column.name}" already')
     if column.auto_increment:
         raise InvalidValue("an AUTO_INCREMENT column cannot be added", "it would have to be the primary key")
-    if not column.nullable and column.default is None:
-        column = replace(column, default=implicit_default(column))
     columns = list(schema.columns)
     if change.after is None:
         columns.append(column)
@@ -92,7 +91,15 @@ def _add_column(schema: TableSchema, change: AddColumn) -> TableSchema:
         place = 0 if change.after == "" else columns.index(schema.column(change.after)) + 1
         columns.insert(place, column)
     sources: dict[str, str | None] = {name: name for name in schema.names}
-    return _relaid(schema, tuple(columns), {**sources, column.name: None})
+    relaid = _relaid(schema, tuple(columns), {**sources, column.name: None})
+    return relaid.with_(fills={**schema.fills, column.name: fill_of(column, now)})
+
+
+def fill_of(column: Column, now: datetime) -> JsonValue:
+    """What existing rows hold in a new column: its DEFAULT, else NULL, else MySQL's implicit default."""
+    if column.default_now:
+        return now_text(column, now)
+    return column.default if column.nullable or column.default is not None else implicit_default(column)
 
 
 def implicit_default(column: Column) -> JsonValue:
@@ -141,6 +148,7 @@ def _rename_column(schema: TableSchema, change: RenameColumn) -> TableSchema:
     columns = tuple(replace(column, name=names.get(column.name, column.name)) for column in schema.columns)
     back: dict[str, str | None] = {names.get(name, name): name for name in schema.names}
     return _relaid(schema, columns, back).with_(
+        fills={names.get(name, name): value for name, value in schema.fills.items()},
         primary_key=tuple(names.get(name, name) for name in schema.primary_key),
         indexes=tuple(index.renamed(names) for index in schema.indexes),
     )

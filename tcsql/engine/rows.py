@@ -32,11 +32,11 @@ def translator(schema: TableSchema, layout: int) -> Callable[[bytes], bytes]:
     if layout == schema.layout:
         return lambda data: data
     moves = schema.history[layout]
-    defaults = {new: schema.by_name[new].default for old, new in moves if old is None}
+    fills = schema.fills
 
     def translate(data: bytes) -> bytes:
         row = decode(data)
-        return encode({new: defaults[new] if old is None else row[old] for old, new in moves})
+        return encode({new: fills[new] if old is None else row[old] for old, new in moves})
 
     return translate
 

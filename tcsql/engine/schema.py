@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -73,6 +74,8 @@ class TableSchema:
     auto_increment: int = 1
     #: How rows of each older layout become rows of this one: {layout: ((old name or None, column name), ...)}.
     history: Mapping[int, tuple[tuple[str | None, str], ...]] = field(default_factory=dict)
+    #: What rows hold in a column that was added after they were written.
+    fills: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -157,3 +160,13 @@ class TableSchema:
         history = {int(layout): tuple((old, new) for old, new in moves) for layout, moves in data["history"].items()}
         plain = {**data, "columns": tuple(columns), "indexes": tuple(indexes), "history": history}
         return cls(**{**plain, "primary_key": tuple(data["primary_key"]), "notes": tuple(data["notes"])})
+
+
+def now_text(column: Column, now: datetime) -> JsonValue:
+    """CURRENT_TIMESTAMP as the column holds it."""
+    if column.type.kind is Kind.DATE:
+        return now.date().isoformat()
+    text = now.strftime("%Y-%m-%d %H:%M:%S")
+    if column.type.scale:
+        text += "." + f"{now.microsecond:06}"[: column.type.scale].ljust(column.type.scale, "0")
+    return text[11:] if column.type.kind is Kind.TIME else text

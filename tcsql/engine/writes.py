@@ -17,9 +17,9 @@ from tcsql.engine.conditions import filter_test
 from tcsql.engine.executor import Executor
 from tcsql.engine.query import Filter
 from tcsql.engine.rows import decode, encode
-from tcsql.engine.schema import Column, TableSchema
+from tcsql.engine.schema import Column, TableSchema, now_text
 from tcsql.engine.table import Table
-from tcsql.engine.values import JsonValue, Kind, PKey
+from tcsql.engine.values import JsonValue, PKey
 from tcsql.errors import InvalidValue
 
 _MISSING: Final = object()
@@ -180,16 +180,6 @@ class _Settler:
         if column.default is None and not column.nullable and not self._trusted:
             raise InvalidValue(f'column "{column.name}" has no value and no DEFAULT')
         return column.default
-
-
-def now_text(column: Column, now: datetime) -> JsonValue:
-    """CURRENT_TIMESTAMP as the column holds it."""
-    if column.type.kind is Kind.DATE:
-        return now.date().isoformat()
-    text = now.strftime("%Y-%m-%d %H:%M:%S")
-    if column.type.scale:
-        text += "." + f"{now.microsecond:06}"[: column.type.scale].ljust(column.type.scale, "0")
-    return text[11:] if column.type.kind is Kind.TIME else text
 
 
 def _checked(column: Column, value: Any, convert: Callable[[Any], JsonValue]) -> JsonValue:
