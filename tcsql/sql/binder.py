@@ -73,7 +73,7 @@ def _create_table(body: tree.CreateTable, source: Source, schema_of: SchemaOf) -
     if body.like is None:
         return [*changes, CreateTable(bind_table(body, source), body.if_not_exists)]
     model = _known(body.like, source, schema_of)
-    copy = model.with_(name=body.name.text, layout=0, history={}, auto_increment=1)
+    copy = model.with_(name=body.name.text, layout=0, history={}, fills={}, auto_increment=1)
     return [*changes, CreateTable(copy, body.if_not_exists)]
 
 

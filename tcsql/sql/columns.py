@@ -16,7 +16,12 @@ from tcsql.sql.tokens import Token, TokenKind
 from tcsql.sql.tree import ColumnSpec, Default
 from tcsql.sql.types import parse_type
 
-_NOW: Final = ("CURRENT_TIMESTAMP", "NOW", "LOCALTIME", "LOCALTIMESTAMP")
+#: What stands for the present moment, and which part of it.
+_NOW: Final = {
+    **dict.fromkeys(("CURRENT_TIMESTAMP", "NOW", "LOCALTIME", "LOCALTIMESTAMP"), "timestamp"),
+    **dict.fromkeys(("CURRENT_DATE", "CURDATE"), "date"),
+    **dict.fromkeys(("CURRENT_TIME", "CURTIME"), "time"),
+}
 #: Attributes with one value (perhaps after a =) that are read and not kept.
 _DROPPED_WITH_VALUE: Final = (
     "COLUMN_FORMAT", "STORAGE", "ENGINE_ATTRIBUTE", "SECONDARY_ENGINE_ATTRIBUTE", "SRID", "REF_SYSTEM_ID",
@@ -72,7 +77,7 @@ class _ColumnParser:
         elif cursor.accept("DEFAULT"):
             spec = replace(spec, default=parse_default(cursor))
         elif cursor.accept("ON", "UPDATE"):
-            if not accept_now(cursor):
+            if accept_now(cursor) is None:
                 raise cursor.error(f"expected CURRENT_TIMESTAMP, found {cursor.shown}")
             self.notes.append(f"ON UPDATE of column {spec.name.text} happens in MySQL only")
         elif cursor.accept("AUTO_INCREMENT"):
@@ -158,14 +163,15 @@ class _ColumnParser:
                 cursor.accept("SET", "DEFAULT") or cursor.advance()
 
 
-def accept_now(cursor: Cursor) -> bool:
-    """Move over CURRENT_TIMESTAMP or a synonym, with or without parentheses and precision."""
-    if cursor.accept_any(*_NOW) is None:
-        return False
+def accept_now(cursor: Cursor) -> str | None:
+    """Move over CURRENT_TIMESTAMP or one of its kin, with or without parentheses and precision; which part it is."""
+    word = cursor.accept_any(*_NOW)
+    if word is None:
+        return None
     if cursor.accept("("):
         cursor.accept_kind(TokenKind.NUMBER)
         cursor.expect(")")
-    return True
+    return _NOW[word]
 
 
 def parse_default(cursor: Cursor) -> Default:
@@ -193,8 +199,8 @@ def parse_default(cursor: Cursor) -> Default:
 
 def _plain_default(cursor: Cursor, at: int) -> Default | None:
     """A literal or CURRENT_TIMESTAMP at the cursor, else None; the cursor may have moved then."""
-    if accept_now(cursor):
-        return Default(at, now=True)
+    if now := accept_now(cursor):
+        return Default(at, now=now)
     if cursor.accept("NULL"):
         return Default(at)
     if word := cursor.accept_any("TRUE", "FALSE"):

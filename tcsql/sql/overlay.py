@@ -74,9 +74,7 @@ def evolved(
         old, new = change.column, change.to
         return schema.with_(
             columns=tuple(replace(column, name=new) if column.name == old else column for column in columns),
-            indexes=tuple(
-                replace(i, columns=tuple(new if name == old else name for name in i.columns)) for i in indexes
-            ),
+            indexes=tuple(index.renamed({old: new}) for index in indexes),
             primary_key=tuple(new if name == old else name for name in schema.primary_key),
         )
     if isinstance(change, CreateIndex):

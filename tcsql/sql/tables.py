@@ -23,6 +23,11 @@ MAX_COLUMNS: Final = 4_096
 MAX_INDEXES: Final = 64
 MAX_KEY_PARTS: Final = 16
 
+_MOMENT_KINDS: Final = {
+    "timestamp": (Kind.DATE, Kind.DATETIME, Kind.TIME),
+    "date": (Kind.DATE,),
+    "time": (Kind.TIME,),
+}
 _ZERO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?)?")
 _NO_KEY_HINT: Final = (
     "add PRIMARY KEY (column) over columns that name a row, "
@@ -35,7 +40,7 @@ def bind_table(body: tree.CreateTable, source: Source) -> TableSchema:
     columns = _columns(body, source)
     by_name = {column.name.lower(): column for column in columns}
     primary_key, key_notes = _primary_key(body, by_name, source)
-    settled = tuple(_of_key(column) if column.name in primary_key else column for column in columns)
+    settled = tuple(replace(column, nullable=False) if column.name in primary_key else column for column in columns)
     for column in settled:
         if column.name in primary_key and column.type.kind is Kind.JSON:
             raise source.error(body.name.at, f"column {column.name} is JSON and cannot be part of the primary key")
@@ -71,11 +76,6 @@ def _columns(body: tree.CreateTable, source: Source) -> list[Column]:
     if not columns:
         raise source.error(body.name.at, f"table {body.name.text} has no columns")
     return columns
-
-
-def _of_key(column: Column) -> Column:
-    """A column of the primary key is NOT NULL, and never has to be filled in for older rows."""
-    return replace(column, nullable=False, default=column.default if column.has_default else None)
 
 
 def _primary_key(
@@ -167,18 +167,14 @@ def bind_column(spec: tree.ColumnSpec, source: Source) -> Column:
     kind = column_type(spec.type, source)
     if spec.auto_increment and kind.kind is not Kind.INTEGER:
         raise source.error(spec.name.at, "AUTO_INCREMENT needs an integer column")
-    default = spec.default
     literal = _literal_default(spec, kind, source)
-    now = default is not None and default.now and kind.kind is Kind.DATETIME
-    has_default = literal is not None or now
-    if literal is None and not spec.nullable and not spec.auto_increment:
-        literal = implicit_default(kind)
+    now = _asks_for_now(spec.default, kind)
     return Column(
         spec.name.text,
         kind,
         nullable=spec.nullable,
         default=literal,
-        has_default=has_default,
+        has_default=literal is not None or now,
         default_now=now,
         auto_increment=spec.auto_increment,
         generated=spec.generated,
@@ -212,7 +208,7 @@ def _stored_default(value: int | str | bytes, kind: ColumnType) -> JsonValue:
     if kind.kind is Kind.INTEGER and isinstance(value, str):
         return kind.from_client(Decimal(value))  # '1.0' and 1e1 are whole numbers, too
     if kind.kind is Kind.TIME and value == 0:
-        return implicit_default(kind)
+        return "00:00:00" + ("." + "0" * kind.scale if kind.scale else "")
     return kind.from_client(str(value) if kind.kind in (Kind.ENUM, Kind.SET, Kind.JSON) else value)
 
 
@@ -230,28 +226,11 @@ def _padded(value: bytes, kind: ColumnType) -> bytes:
     return value.ljust(kind.length or 0, b"\0") if kind.name == "binary" else value
 
 
-def implicit_default(kind: ColumnType) -> JsonValue:
-    """What MySQL puts into older rows when a NOT NULL column without a DEFAULT is added."""
-    fraction = "." + "0" * kind.scale if kind.scale else ""
-    match kind.kind:
-        case Kind.INTEGER | Kind.FLOAT:
-            return 0
-        case Kind.DECIMAL:
-            return "0" + fraction
-        case Kind.DATE:
-            return "0000-00-00"
-        case Kind.DATETIME:
-            return "0000-00-00 00:00:00" + fraction
-        case Kind.TIME:
-            return "00:00:00" + fraction
-        case Kind.BINARY:
-            return kind.from_mysql(_padded(b"", kind))
-        case Kind.ENUM:
-            return kind.members[0]
-        case Kind.JSON:
-            return "null"
-        case _:
-            return ""
+def _asks_for_now(default: tree.Default | None, kind: ColumnType) -> bool:
+    """Whether a DEFAULT is the present moment as the column holds it: CURDATE() for a DATE, not for a DATETIME."""
+    if default is None or default.now is None:
+        return False
+    return kind.kind in _MOMENT_KINDS[default.now]
 
 
 def _column_notes(body: tree.CreateTable, columns: tuple[Column, ...], primary_key: tuple[str, ...]) -> list[str]:

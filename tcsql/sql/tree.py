@@ -32,11 +32,14 @@ class TypeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """A DEFAULT clause: a literal ``value``, or an ``expression`` that only MySQL can evaluate, except for ``now``."""
+    """A DEFAULT clause: a literal ``value``, or an ``expression`` that only MySQL can evaluate, except for ``now``.
+
+    ``now``: the present ``timestamp``, ``date`` or ``time``.
+    """
 
     at: int
     value: int | str | bytes | None = None
-    now: bool = False
+    now: str | None = None
     expression: str | None = None
 
 

@@ -152,6 +152,9 @@ def test_default_is_a_stored_value(declaration: str) -> None:
         "datetime(6) DEFAULT NOW(6)",
         "datetime DEFAULT (now())",
         "datetime DEFAULT LOCALTIMESTAMP",
+        "date DEFAULT curdate()",
+        "date DEFAULT (current_date)",
+        "time DEFAULT (curtime())",
     ],
 )
 def test_current_timestamp_is_asked_for_at_the_moment_of_writing(declaration: str) -> None:
@@ -160,26 +163,22 @@ def test_current_timestamp_is_asked_for_at_the_moment_of_writing(declaration: st
 
 @pytest.mark.parametrize(
     "expression",
-    ["(uuid())", "uuid()", "(1 + 2)", "(now() + interval 1 day)", "(-(1))", "((1)+1)", "current_timestamp()"],
+    [
+        "(uuid())",
+        "uuid()",
+        "(1 + 2)",
+        "(now() + interval 1 day)",
+        "(-(1))",
+        "((1)+1)",
+        "current_timestamp()",
+        "curdate()",
+    ],
 )
 def test_default_expression_is_left_to_mysql_and_noted(expression: str) -> None:
     [change] = changes_of(f"CREATE TABLE t (id int PRIMARY KEY, c varchar(36) DEFAULT {expression})", lambda name: None)
     assert isinstance(change, CreateTable)
     assert not change.schema.columns[1].has_default
     assert change.schema.notes == (f"DEFAULT of column c is evaluated by MySQL only: {expression}",)
-
-
-@pytest.mark.parametrize(
-    ("declaration", "implicit"),
-    [
-        ("int", 0), ("double", 0), ("decimal(5,2)", "0.00"), ("varchar(5)", ""), ("date", "0000-00-00"),
-        ("datetime(1)", "0000-00-00 00:00:00.0"), ("time", "00:00:00"), ("enum('x','y')", "x"), ("set('x')", ""),
-        ("binary(2)", "AAA="), ("blob", ""), ("json", "null"),
-    ],
-)  # fmt: skip
-def test_not_null_without_default_has_the_value_mysql_gives_older_rows(declaration: str, implicit: object) -> None:
-    found = column(f"{declaration} NOT NULL")
-    assert (found.default, found.has_default, found.nullable) == (implicit, False, False)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from tcsql.engine.change import CreateTable
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.values import ColumnType, Kind
 from tcsql.sql.binder import changes_of
-from tcsql.sql.tables import implicit_default
 from tcsql.sql.writer import create_table_sql
 from tests.sql.test_types import DEFAULTS, TYPES
 
@@ -56,10 +55,7 @@ def test_printed_schema_reads_back_equal(
 
 def test_column_without_a_declaration_gets_one_from_its_type() -> None:
     types = {kind for kind in TYPES.values() if kind.name not in ("text", "tinytext") or kind.length}
-    plain = [
-        Column(f"c{i}", kind, nullable=bool(i % 2), default=None if i % 2 else implicit_default(kind))
-        for i, kind in enumerate(sorted(types, key=repr))
-    ]
+    plain = [Column(f"c{i}", kind, nullable=bool(i % 2)) for i, kind in enumerate(sorted(types, key=repr))]
     text, now = ColumnType(Kind.TEXT, "varchar", length=9), ColumnType(Kind.DATETIME, "datetime", scale=3)
     raw, json = ColumnType(Kind.BINARY, "binary", length=2), ColumnType(Kind.JSON, "json")
     special = [
