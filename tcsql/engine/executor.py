@@ -112,16 +112,14 @@ class Executor:
 
     def total_at_once(self, where: Filter) -> int | None:
         """The exact number of matching rows if bisections give it, else None. O(log n) a conjunction."""
-        order = Order(self.table.schema, ())
         conjunctions = conjunctions_of(where)
         if len(conjunctions) > 1:
             return cost.union_size(self.planner, self.table, conjunctions)
-        accesses = self.planner.accesses(conjunctions[0], order)
-        exact = [access for access in accesses if access.exact or not access.size]
-        if not exact:
-            return None
-        self.work.use(exact[0])
-        return exact[0].size
+        access = self.planner.counting(conjunctions[0])
+        if access is not None:
+            self.work.use(access)
+            return access.size
+        return cost.exact_size(self.planner.accesses(conjunctions[0], Order(self.table.schema, ())))
 
     def count(self, where: Filter) -> Generator[None, None, int]:
         """The exact number of matching rows: by bisection, else by the smallest accesses."""

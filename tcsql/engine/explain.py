@@ -58,7 +58,7 @@ def _access(table: Table, access: Access) -> dict[str, object]:
         "index": index.definition.name,
         "columns": list(index.definition.columns or table.schema.primary_key),
         "equal": list(access.equal),
-        "range": access.span or None,
+        "range": access.span,
         "runs": sum(len(stream.runs) for stream in access.streams),
         "rows_in_runs": access.size,
         "exact": access.exact,

@@ -87,6 +87,10 @@ class PageSearch:
         if executor.pinned:
             return (yield from self._by_matches())
         conjunctions = conjunctions_of(query.where)
+        if len(conjunctions) == 1:
+            direct = executor.planner.direct(conjunctions[0], self._order)
+            if direct is not None:
+                return self._by_position(direct)
         plans = [executor.planner.accesses(conjunction, self._order) for conjunction in conjunctions]
         total = self._cheap_total(conjunctions, plans)
         if query.limit == 0:
@@ -98,8 +102,6 @@ class PageSearch:
         first = choices[0]
         if len(choices) == 1 and not first.ordered and first.exact and not self._order.terms and not self._cursor:
             return (yield from self._by_keys(first))
-        if len(choices) == 1 and first.ordered and first.exact and len(first.streams) <= 1:
-            return self._by_position(first)
         return (yield from self._by_search(plans, choices, total))
 
     def _cheap_total(self, conjunctions: tuple[Conjunction, ...], plans: list[list[Access]]) -> int | None:
@@ -112,8 +114,6 @@ class PageSearch:
     def _by_position(self, access: Access) -> Page:
         self._executor.work.use(access)
         query = self._query
-        if not access.streams:
-            return Page(0, [])
         stream, size = access.streams[0], access.size
         if self._cursor is None:
             start, stop = query.skip, query.skip + query.limit
@@ -121,6 +121,8 @@ class PageSearch:
             before, behind = seek(stream, self._order, self._cursor, access.reverse)
             start, stop = (max(0, before - query.limit), before) if self._backward else (behind, behind + query.limit)
         stop = min(stop, size)
+        if start >= stop:
+            return Page(size, [])
         pkeys = list(pkeys_between(stream, start, stop, access.reverse))
         self._executor.work.examine(len(pkeys))
         rows = self._table.rows.many(pkeys)

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Final
 
 from tcsql.engine.conditions import type_of
@@ -58,7 +59,7 @@ class Stream:
 
     @property
     def size(self) -> int:
-        return sum(run.size for run in self.runs)
+        return sum([run.size for run in self.runs])
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ class Access:
     #: Streams may hold the same row (postings of several grams).
     overlapping: bool = False
     equal: tuple[str, ...] = ()
-    span: str = ""
+    span: str | None = None
     cost: float = field(default=0.0)
 
     @property
@@ -88,8 +89,13 @@ class Template:
     """What the shape of a query (columns, operators, order) decides about one index, whatever the operands."""
 
     index: OrderedIndex
-    equal: tuple[tuple[Column, tuple[int, ...]], ...]
+    #: Columns fixed to points, and for each the places of its conditions.
+    equal: tuple[str, ...]
+    places: tuple[tuple[int, ...], ...]
+    #: The next column, the places of its conditions, and its spans where it has none.
+    following: str | None
     ranged: tuple[int, ...]
+    spans: tuple[Span, ...]
     residual: tuple[int, ...]
     ordered: bool
     reverse: bool
@@ -104,20 +110,37 @@ class Planner:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._templates: dict[Shape, list[Template]] = {}
-        self._known: tuple[object, ...] = ()
+        self._shape_version = -1
 
     def accesses(self, conjunction: Conjunction, order: Order) -> list[Access]:
         """Every way to these rows, the scan of the whole table in key order among them."""
-        found = [access for template in self._shaped(conjunction, order) if (access := _bind(template, conjunction))]
+        operands = _Operands(self._table, conjunction)
+        found = [access for template in self._shaped(conjunction, order) if (access := _bind(template, operands))]
         found.extend(self._texts(conjunction, order))
         return found
 
+    def direct(self, conjunction: Conjunction, order: Order) -> Access | None:
+        """The access that gives order and total at once, if there is one: nothing can be cheaper."""
+        for template in self._shaped(conjunction, order):
+            if template.ordered and not template.residual:
+                access = _bind(template, _Operands(self._table, conjunction))
+                if access is not None and len(access.streams) == 1:
+                    return access
+        return None
+
+    def counting(self, conjunction: Conjunction) -> Access | None:
+        """An access that leaves nothing to test, whatever its order: its size is the number of matching rows."""
+        for template in self._shaped(conjunction, Order(self._table.schema, ())):
+            if not template.residual:
+                access = _bind(template, _Operands(self._table, conjunction))
+                if access is not None:
+                    return access
+        return None
+
     def _shaped(self, conjunction: Conjunction, order: Order) -> list[Template]:
-        table = self._table
-        state = (table.schema, *(index for index in table.indexes.values() if index.ready))
-        if len(state) != len(self._known) or any(a is not b for a, b in zip(state, self._known, strict=True)):
+        if self._shape_version != self._table.shape_version:
             self._templates.clear()
-            self._known = state
+            self._shape_version = self._table.shape_version
         shape = (tuple((c.column, c.operator, c.negated) for c in conjunction), order.terms, order.descending)
         templates = self._templates.get(shape)
         if templates is None:
@@ -154,19 +177,22 @@ class Planner:
         usable: dict[str, list[int]],
         points: set[str],
     ) -> Template | None:
-        equal: list[tuple[Column, tuple[int, ...]]] = []
+        equal: list[str] = []
         for column in index.columns:
             if column.name not in points:
                 break
-            equal.append((column, tuple(usable[column.name])))
+            equal.append(column.name)
         rest = index.columns[len(equal) :]
         ranged = tuple(usable.get(rest[0].name, ())) if rest else ()
-        ordered = _gives_order(self._table, order, {column.name for column, _ in equal}, rest)
+        ordered = _gives_order(self._table, order, set(equal), rest)
         if not equal and not ranged and not ordered and index is not self._table.primary:
             return None
-        covered = {place for _, places in equal for place in places}.union(ranged)
+        places = tuple(tuple(usable[name]) for name in equal)
+        covered = {place for group in places for place in group}.union(ranged)
         residual = tuple(place for place in range(len(conjunction)) if place not in covered)
-        return Template(index, tuple(equal), ranged, residual, ordered, order.descending)
+        default = (EVERY_VALUE, NULL_SPAN) if rest and rest[0].nullable else (EVERY_VALUE,)
+        following = rest[0].name if rest else None
+        return Template(index, tuple(equal), places, following, ranged, default, residual, ordered, order.descending)
 
     def _texts(self, conjunction: Conjunction, order: Order) -> Iterator[Access]:
         texts = {
@@ -211,47 +237,60 @@ def _gives_order(table: Table, order: Order, fixed: set[str], rest: Sequence[Col
     return not order.descending or all(not schema.by_name[name].nullable for name in wanted[1:])
 
 
-def _spans_of(column: Column, places: Sequence[int], conjunction: Conjunction) -> tuple[Span, ...]:
-    found: tuple[Span, ...] | None = None
-    for place in places:
-        own = spans(conjunction[place], column.type)
-        assert own is not None
-        found = own if found is None else intersect(found, own)
-    assert found is not None
-    return found
+class _Operands:
+    """The spans of a conjunction's conditions, each computed once for all templates that ask."""
+
+    __slots__ = ("_found", "_table", "conjunction")
+
+    def __init__(self, table: Table, conjunction: Conjunction) -> None:
+        self.conjunction = conjunction
+        self._table = table
+        self._found: dict[int, tuple[Span, ...]] = {}
+
+    def spans(self, places: tuple[int, ...]) -> tuple[Span, ...]:
+        """Where all these conditions, which are on one column, hold."""
+        found = self._one(places[0])
+        for place in places[1:]:
+            found = intersect(found, self._one(place))
+        return found
+
+    def _one(self, place: int) -> tuple[Span, ...]:
+        found = self._found.get(place)
+        if found is None:
+            condition = self.conjunction[place]
+            kind = type_of(self._table.schema, condition.column)
+            assert kind is not None
+            computed = spans(condition, kind)
+            assert computed is not None
+            found = self._found[place] = computed
+        return found
 
 
-def _bind(template: Template, conjunction: Conjunction) -> Access | None:
+def _bind(template: Template, operands: _Operands) -> Access | None:
     """Put the operands in: the runs with their exact sizes; None when an IN list opens too many."""
-    index = template.index
-    points: list[list[KeyValue]] = []
-    for column, places in template.equal:
-        found = _spans_of(column, places, conjunction)
-        points.append([None if span.null else span.low for span in found])
-    combinations = 1
-    for values in points:
-        combinations *= len(values)
+    points = [[None if s.null else s.low for s in operands.spans(places)] for places in template.places]
+    combinations = prod(map(len, points))
     if combinations > MAX_RUNS:
         return None
-    rest = index.columns[len(points) :]
-    ranges: list[Span] = [EVERY_VALUE]
-    if template.ranged:
-        ranges = list(_spans_of(rest[0], template.ranged, conjunction))
-    elif rest and rest[0].nullable:
-        ranges = [EVERY_VALUE, NULL_SPAN]
+    ranges = operands.spans(template.ranged) if template.ranged else template.spans
     if template.reverse and template.ranged:
-        ranges.reverse()
-    equal_names = tuple(column.name for column, _ in template.equal)
-    null_column = rest[0].name if len(ranges) == 2 and ranges[1] is NULL_SPAN else None
+        ranges = ranges[::-1]
+    null_column = None if template.ranged or len(ranges) == 1 else template.following
+    run = template.index.run
     streams = [
-        Stream(
-            tuple(index.run(equal, span) for span in ranges), dict(zip(equal_names, equal, strict=True)), null_column
-        )
+        Stream(tuple([run(equal, span) for span in ranges]), dict(zip(template.equal, equal, strict=True)), null_column)
         for equal in product(*points)
     ]
-    if len(streams) > 1:
+    if combinations > 1:
         streams = [stream for stream in streams if stream.size]
-    size = sum(stream.size for stream in streams)
-    residual = tuple(conjunction[place] for place in template.residual)
-    span = rest[0].name if template.ranged else ""
-    return Access(index, streams, size, residual, template.ordered, template.reverse, False, equal_names, span)
+    conjunction = operands.conjunction
+    return Access(
+        template.index,
+        streams,
+        sum([stream.size for stream in streams]),
+        tuple([conjunction[place] for place in template.residual]),
+        template.ordered,
+        template.reverse,
+        equal=template.equal,
+        span=template.following if template.ranged else None,
+    )

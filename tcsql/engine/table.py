@@ -34,6 +34,8 @@ class Table:
         self.id = table_id
         self.schema = schema
         self.version = 0
+        #: Grows when columns or usable indexes change: what planners remember depends on it.
+        self.shape_version = 0
         self.auto_increment = schema.auto_increment
         self.rows = Rows()
         self._codecs: dict[tuple[str, ...], Codec] = {}
@@ -159,10 +161,12 @@ class Table:
 
     def drop_index(self, name: str) -> None:
         del self.indexes[name]
+        self.shape_version += 1
         self._building.pop(name, None)
 
     def _finish(self, name: str) -> None:
         self.indexes[name].ready = True
+        self.shape_version += 1
         self._building.pop(name, None)
         self.version += 1
 
@@ -211,6 +215,7 @@ class Table:
     def relayout(self, schema: TableSchema) -> None:
         """Take a schema with other columns or another name; the indexes of the new schema are kept or made."""
         old, self.schema = self.schema, schema
+        self.shape_version += 1
         if schema.layout != old.layout:
             self.rows.relayout(old, schema)
         self._rename({before: after for before, after in schema.history.get(old.layout, ()) if before is not None})
