@@ -1,4 +1,4 @@
-"""Settings: every option once, as data. The command line, the environment, ``tcsql.toml`` and the reference derive from it.
+"""Settings: every option once, as data; the command line, the environment, ``tcsql.toml`` and the reference derive.
 
 A field of ``Settings`` is an option: its name, type and default are the field's, its section, unit and reason
 stand in the metadata. An option ``max_rows`` of section ``limits`` is spelt
@@ -32,6 +32,7 @@ def _option(
     default: Value,
     reason: str,
     unit: str = "",
+    *,
     choices: tuple[str, ...] = (),
     low: float = 0,
     high: float = 2**53,

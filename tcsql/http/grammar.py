@@ -29,7 +29,7 @@ from tcsql.errors import (
     did_you_mean,
 )
 from tcsql.http.names import REMEMBERED, Names, Output
-from tcsql.http.parameters import COMMANDS, PARAMETERS, Parameters
+from tcsql.http.parameters import COMMANDS, PARAMETERS, READS, Parameters
 
 OPERATORS: Final[Mapping[str, tuple[Operator, bool]]] = {
     sign + operator.value: (operator, bool(sign)) for operator in Operator for sign in ("", "~")
@@ -68,13 +68,19 @@ class ReadRequest:
 
 @dataclass(frozen=True, slots=True)
 class InsertRequest:
+    """``rows``: the parameter of that name, JSON text; None when the body is the data."""
+
     schema: TableSchema
+    rows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateRequest:
+    """``values``: the parameter ``set``, JSON text; None when the body is the data."""
+
     schema: TableSchema
     where: Filter
+    values: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,7 @@ class Grammar:
         """The request that the parameters mean; raises CallerError of the fitting class."""
         values = parameters.values
         command = values.get("command")
-        if command == "select" or command == "explain":
+        if command in READS:
             return self._read(command, parameters)
         if command is None:
             raise BadRequest("no command", f"add command={'|'.join(COMMANDS)}")
@@ -117,14 +123,16 @@ class Grammar:
             return SqlRequest(values["sql"])
         names = self.names(values.get("table"))
         if command == "insert":
-            return InsertRequest(names.schema)
+            return InsertRequest(names.schema, values.get("rows"))
         where = self._where(names, parameters.where)
         if where.matches_everything and not _flag(values, "all"):
             raise WhereRequired(
                 f"{command} without a condition would touch every row",
                 "add all=1 if that is meant",
             )
-        return (UpdateRequest if command == "update" else DeleteRequest)(names.schema, where)
+        if command == "delete":
+            return DeleteRequest(names.schema, where)
+        return UpdateRequest(names.schema, where, values.get("set"))
 
     def names(self, table: str | None) -> Names:
         """The names of a table; None means the default table. Raises UnknownTable."""
@@ -149,7 +157,7 @@ class Grammar:
 
     def _read(self, command: str, parameters: Parameters) -> ReadRequest:
         values = parameters.values
-        if "all" in values or "sql" in values:
+        if not _OF_WRITES.isdisjoint(values):
             _refuse_foreign(command, parameters)
         names = self.names(values.get("table"))
         where = self._where(names, parameters.where)
@@ -269,6 +277,7 @@ class Grammar:
 
 
 _STAR: Final = Output()
+_OF_WRITES: Final = frozenset(name for name, known in PARAMETERS.items() if "select" not in known.commands)
 _EVERYTHING: Final = Filter()
 _ESCAPED: Final = re.compile(r"\\([\\|])")
 _SEPARATOR: Final = re.compile(r"\\[\\|]|\|")

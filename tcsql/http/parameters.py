@@ -123,6 +123,19 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
             ("0", "1"),
         ),
         Parameter(
+            "rows",
+            "the rows to insert, a JSON object or an array of objects; "
+            "not needed when the body of the POST is the data",
+            ("insert",),
+            '[{"id": 1, "title": "one"}]',
+        ),
+        Parameter(
+            "set",
+            "the columns to change, a JSON object; not needed when the body of the POST is the data",
+            ("update",),
+            '{"title": "two"}',
+        ),
+        Parameter(
             "sql",
             "one or more statements: CREATE, ALTER, DROP, RENAME, TRUNCATE TABLE, CREATE and DROP INDEX",
             ("sql",),

@@ -1,0 +1,129 @@
+"""``tcsql query`` and ``tcsql explain``: one read, from a running server or from a closed store."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.tree import Tree
+
+from tcsql.cli.console import console, safe, table_of
+from tcsql.cli.remote import DEFAULT_URL, get, query_string
+from tcsql.errors import BadRequest
+from tcsql.http import render
+from tcsql.http.grammar import Grammar, ReadRequest
+from tcsql.http.parameters import of_query
+from tcsql.storage.store import Store
+
+Parameters = Annotated[
+    str,
+    typer.Argument(help="the query string, for example 'where=uid:NUMEQ:5&order_by=dateline'", show_default=False),
+]
+Table = Annotated[str | None, typer.Option("--table", "-t", help="the table; the same as table= in the query")]
+Url = Annotated[str, typer.Option(help="the running server")]
+Data = Annotated[Path | None, typer.Option(help="read the closed store in this directory instead")]
+
+
+def query(
+    parameters: Parameters = "",
+    table: Table = None,
+    url: Url = DEFAULT_URL,
+    data: Data = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="the reply as it is")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="the rows as CSV, NULL as nothing")] = False,
+) -> None:
+    """Run a select and print an aligned table with the total."""
+    body = _answer("select", parameters, table, url, data)
+    if as_json:
+        print(body.decode())
+        return
+    reply: dict[str, Any] = json.loads(body)
+    if "count" in reply:
+        reply = {"rows": [reply]}
+    rows: list[dict[str, object]] = reply["rows"]
+    columns = list(rows[0]) if rows else []
+    values = [list(row.values()) for row in rows]
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([columns, *values] if columns else [])
+        return
+    if columns:
+        console().print(table_of(columns, values))
+    print(_summary(reply))
+
+
+def _summary(reply: Mapping[str, Any]) -> str:
+    shown = len(reply["rows"])
+    if "total" not in reply:
+        return f"{shown} row"
+    total = reply["total"]
+    text = f"{shown} of {total} rows" if total is not None else f"{shown} rows (total=1 counts all of them)"
+    return f"{text}; next page: after={reply['next']}" if reply.get("next") else text
+
+
+def explain(
+    parameters: Parameters = "",
+    table: Table = None,
+    url: Url = DEFAULT_URL,
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the reply as it is")] = False,
+) -> None:
+    """Show how a select is answered: the chosen run, the alternatives with their sizes, rows examined."""
+    body = _answer("explain", parameters, table, url, data)
+    if as_json:
+        print(body.decode())
+        return
+    plan: dict[str, Any] = json.loads(body)
+    tree = Tree("plan")
+    _grow(tree, plan)
+    console().print(tree)
+
+
+def _grow(tree: Tree, value: object) -> None:
+    """Plain data as a tree: one line a value, lists of objects numbered."""
+    items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
+    for name, item in items:
+        if _is_plain(item):
+            tree.add(f"{name}: {safe(_short(item))}")
+        else:
+            _grow(tree.add(str(name)), item)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(not isinstance(item, (dict, list)) for item in value)
+    return not isinstance(value, dict)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if value is None:
+        return "none"
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
+def _answer(command: str, parameters: str, table: str | None, url: str, data: Path | None) -> bytes:
+    """The body of the reply."""
+    parts: Sequence[str] = [f"command={command}", *([f"table={table}"] if table else []), parameters]
+    text = query_string("&".join(part for part in parts if part))
+    if data is None:
+        return get(url, "/", text).read()
+    return _answer_from_store(text, data)
+
+
+def _answer_from_store(text: bytes, data: Path) -> bytes:
+    with closing(Store.open(data)) as store:
+        request = Grammar(store.database).request(of_query(text))
+        if not isinstance(request, ReadRequest):
+            raise BadRequest("only reads work on a closed store", "start the server for writes: tcsql serve")
+        if request.explain:
+            return render.document(store.database.explain(request.query))
+        return render.result(store.query(request.query), request.bigint_text)

@@ -1,0 +1,52 @@
+"""A running server, as the commands see it: one request, one answer, errors as those of the server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from tcsql.errors import CallerError, SetupError
+
+DEFAULT_URL: Final = "http://127.0.0.1:3888"
+_TIMEOUT_S: Final = 120
+
+
+class Refused(CallerError):
+    """The server's own refusal, as it said it."""
+
+
+def query_string(text: str) -> bytes:
+    """A query as typed at a shell: blanks and other letters are encoded, what is encoded already stays.
+
+    >>> query_string("where=title:STREQ:zwei wörter")
+    b'where=title:STREQ:zwei%20w%C3%B6rter'
+    """
+    return quote(text.strip(), safe="!#$%&'()*+,/:;<=>?@[\\]^_`{|}~-.\"").replace("#", "%23").encode()
+
+
+def get(url: str, path: str, query: bytes = b"") -> http.client.HTTPResponse:
+    """The answer to a GET, its body unread; raises SetupError when nobody answers, Refused for an error."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme != "http" or not parts.hostname:
+        raise SetupError(f"{url} is not the address of a server", f"for example {DEFAULT_URL}")
+    target = path + (f"?{quote(query.decode('latin-1'), safe='%&=+:,;/~*-._!()@$')}" if query else "")
+    try:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
+        connection.request("GET", target)
+        answer = connection.getresponse()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SetupError(f"no server answers at {url}: {reason}", "start one: tcsql serve; or use --data DIR") from None
+    if answer.status != 200:
+        raise _refusal(answer.status, answer.read(1_000_000))
+    return answer
+
+
+def _refusal(status: int, body: bytes) -> CallerError:
+    try:
+        error: dict[str, Any] = json.loads(body)["error"]
+        return Refused(str(error["message"]), error.get("hint"))
+    except (ValueError, KeyError, TypeError):
+        return Refused(f"the server answered {status}")

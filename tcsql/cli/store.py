@@ -1,0 +1,45 @@
+"""``tcsql check`` and ``tcsql backup``: looking after a store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from tcsql.cli.remote import DEFAULT_URL, get
+from tcsql.errors import SetupError
+
+_PIECE_BYTES: Final = 1 << 20
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="the file to write", show_default=False)],
+    url: Annotated[str, typer.Option(help="the running server")] = DEFAULT_URL,
+    force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
+) -> None:
+    """Copy a running server's store into FILE; a server starts on it as tcsql.db in an empty directory."""
+    if file.exists() and not force:
+        raise SetupError(f"{file} exists already", "replace it with --force")
+    partial = file.with_name(file.name + ".partial")
+    answer = get(url, "/backup")
+    try:
+        with open(partial, "wb") as target:
+            while piece := answer.read(_PIECE_BYTES):
+                target.write(piece)
+            if target.tell() != int(answer.headers["content-length"]):
+                raise SetupError("the connection broke off", "try again")
+            target.flush()
+            os.fsync(target.fileno())
+        partial.replace(file)
+    except OSError as error:
+        raise SetupError(f"cannot write {file}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{file}: {file.stat().st_size} bytes")
+
+
+def check(directory: Annotated[Path, typer.Argument(help="the directory of a closed store")]) -> None:
+    """Verify a closed store: its file, its rows and every index against each other."""
+    raise NotImplementedError

@@ -1,0 +1,286 @@
+"""The API: requests in, replies out. No framework, no socket; every lane calls the same two functions.
+
+    answer_now(head)            the reply at once, without a task or an await; None: it needs ``answer``
+    await answer(head, body)    the reply to anything
+
+``answer_now`` takes what is cheap by nature: documents and those reads that finish within one slice. Everything
+a client can get wrong ends in a refusal of ``tcsql.errors``; anything else is a bug, logged with its traceback and
+answered 500 without a detail.
+
+A server opens its listener before its store is ready: until ``open`` is called every request but ``/health`` and
+``/ready`` is answered 503 with Retry-After.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from asyncio import to_thread
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from tcsql import __version__
+from tcsql.engine.query import Count, Group, Query
+from tcsql.engine.result import CountResult, Result
+from tcsql.errors import (
+    BadRequest,
+    GetWritesOff,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    Stopping,
+    TCSQLError,
+    UnsupportedEncoding,
+    did_you_mean,
+)
+from tcsql.http import render
+from tcsql.http.grammar import Grammar, Limits, ReadRequest
+from tcsql.http.messages import JSON_HEADERS, Body, Disconnected, Head, Header, Reply, refusal
+from tcsql.http.openapi import openapi
+from tcsql.http.parameters import WRITES, of_query
+from tcsql.http.writes import Writer
+from tcsql.metrics import Metrics
+from tcsql.settings import Settings
+from tcsql.storage.store import Store
+
+LSN_HEADER: Final = b"tcsql-lsn"
+#: What a backup is sent as: a SQLite file is no page and no script.
+BACKUP_HEADERS: Final[tuple[Header, ...]] = (
+    (b"content-type", b"application/vnd.sqlite3"),
+    (b"content-disposition", b'attachment; filename="tcsql-backup.sqlite"'),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+BACKUP_PREFIX: Final = "backup-in-progress-"
+
+logger = logging.getLogger("tcsql.http")
+
+
+async def no_body() -> Body:
+    """The body of a request that has none."""
+    return
+    yield b""  # makes this function a generator
+
+
+class Api:
+    """The endpoints of one server. ``progress``: what recovery says of itself while there is no store yet."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, progress: Callable[[], Mapping[str, object]] = dict[str, object]
+    ) -> None:
+        self.metrics = metrics
+        self._settings = settings
+        self._progress = progress
+        self._started_s = time.monotonic()
+        self._open: _Open | None = None
+        self._stopping = False
+
+    def open(self, store: Store) -> None:
+        """The store is recovered: from now on everything is answered."""
+        self._open = _Open(store, self._settings)
+
+    def stop(self) -> None:
+        """Refuse what comes from now on; what runs finishes."""
+        self._stopping = True
+
+    def answer_now(self, head: Head) -> Reply | None:
+        """The reply to a request that needs neither waiting nor its body; None for all others."""
+        if head.method not in ("GET", "HEAD") or (head.path != "/" and head.path not in _DOCUMENTS):
+            return None
+        started = time.perf_counter()
+        operation = head.path[1:] or "select"
+        try:
+            if head.path != "/":
+                reply = self._document(head.path)
+            else:
+                state = self._ready()
+                if b"command=select" not in head.query:
+                    return None  # a write, a refusal, or a spelling that the careful way reads
+                request = state.grammar.request(of_query(head.query))
+                if not isinstance(request, ReadRequest) or request.explain or request.min_lsn is not None:
+                    return None
+                operation = _operation(request.query)
+                found = state.store.query_now(request.query)
+                if found is None:
+                    return None
+                reply = self._page(state, found, request.bigint_text)
+        except TCSQLError as error:
+            reply = refusal(error)
+        except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
+            reply = _internal(head, bug)
+        self.metrics.answered(operation, reply.status, time.perf_counter() - started)
+        return reply
+
+    async def answer(self, head: Head, body: Body | None = None) -> Reply:
+        """The reply to any request; ``body`` is read only as far as it is needed."""
+        started = time.perf_counter()
+        operation = "refused"
+        try:
+            operation, reply = await self._route(head, body if body is not None else no_body())
+        except Disconnected:
+            raise  # nobody is left to answer
+        except TCSQLError as error:
+            reply = refusal(error, _allowed(head.path))
+        except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
+            reply = _internal(head, bug)
+        self.metrics.answered(operation, reply.status, time.perf_counter() - started)
+        return reply
+
+    async def _route(self, head: Head, body: Body) -> tuple[str, Reply]:
+        if head.path not in PATHS:
+            known = ", ".join(PATHS)
+            raise NotFound("no such path", did_you_mean(head.path, PATHS) or f"paths are {known}")
+        if head.method not in PATHS[head.path]:
+            raise MethodNotAllowed(f"{head.path} does not take {head.method[:20]}", f"use {_allowed(head.path)}")
+        if head.content_encoding not in ("", "identity"):
+            raise UnsupportedEncoding("a compressed body is not taken", "send it without Content-Encoding")
+        if head.path in _DOCUMENTS:
+            return head.path[1:], self._document(head.path)
+        state = self._ready()
+        if head.path == "/backup":
+            return "backup", await self._backup(state)
+        if head.method == "POST":
+            outcome = await state.writer.post(head, body)
+        else:
+            parameters = of_query(head.query)
+            if parameters.values.get("command") in WRITES and not self._settings.get_writes:
+                command = parameters.values["command"]
+                raise GetWritesOff(f"{command} by {head.method} is switched off", "send it as a POST")
+            outcome = await state.writer.get(parameters)
+        if isinstance(outcome, ReadRequest):
+            return await self._read(state, outcome)
+        self.metrics.rows_written += outcome.rows
+        return outcome.operation, Reply(200, outcome.body, state.headers_at(outcome.lsn))
+
+    async def _read(self, state: _Open, request: ReadRequest) -> tuple[str, Reply]:
+        if request.min_lsn is not None:
+            await state.wait_for(*request.min_lsn, self._settings.min_lsn_timeout_s)
+        if request.explain:
+            plan = state.store.database.explain(request.query)
+            return "explain", Reply(200, render.document(plan), state.headers())
+        found = await state.store.run(request.query)
+        return _operation(request.query), self._page(state, found, request.bigint_text)
+
+    def _page(self, state: _Open, found: Result, bigint_text: bool) -> Reply:
+        if not isinstance(found, CountResult):
+            self.metrics.rows_sent += len(found.rows)
+        return Reply(200, render.result(found, bigint_text), state.headers())
+
+    def _ready(self) -> _Open:
+        if self._stopping:
+            raise Stopping("the server is stopping")
+        if self._open is None:
+            raise NotReady("the server is reading its store", "ask /ready for its progress")
+        return self._open
+
+    def _document(self, path: str) -> Reply:
+        return _DOCUMENTS[path](self)
+
+    def health(self) -> Reply:
+        """``/health``: the process answers."""
+        return Reply(200, b'{"status":"ok"}')
+
+    def ready(self) -> Reply:
+        """``/ready``: 200 when requests are served; before that 503 with the progress of recovery."""
+        if self._stopping:
+            return Reply(503, render.document({"ready": False, "stopping": True}), _RETRY)
+        if self._open is None:
+            return Reply(503, render.document({"ready": False, "recovery": self._progress()}), _RETRY)
+        tables = self._open.store.database.schemas()
+        return Reply(200, render.document({"ready": True, "tables": len(tables)}))
+
+    def status(self) -> Reply:
+        """``/status``: what an operator wants to see at a glance."""
+        store = self._ready().store
+        body = {
+            "version": __version__,
+            "id": store.id,
+            "lsn": store.lsn,
+            "durable_lsn": store.durable_lsn,
+            "durability": self._settings.durability,
+            "uptime_s": round(time.monotonic() - self._started_s, 3),
+            "memory_bytes": store.database.memory_bytes,
+            "tables": store.database.status(),
+            "metrics": self.metrics.plain(),
+        }
+        return Reply(200, render.document(body))
+
+    def openapi(self) -> Reply:
+        """``/openapi.json``: the description of this API, made from the tables the code runs on."""
+        return Reply(200, render.document(openapi(self._settings)))
+
+    async def _backup(self, state: _Open) -> Reply:
+        """A consistent copy of the running store as one SQLite file."""
+        file = await to_thread(_copy, state.store, self._settings.data)
+        return Reply(200, headers=BACKUP_HEADERS, file=file, size=os.fstat(file.fileno()).st_size)
+
+
+def _copy(store: Store, directory: str) -> BinaryIO:
+    """The copy, open for reading; its name is gone already, so a crash leaves nothing behind once it is sent."""
+    with tempfile.TemporaryDirectory(prefix=BACKUP_PREFIX, dir=directory) as private:
+        path = Path(private) / "store"
+        store.backup(path)
+        return open(path, "rb")  # the lane closes it
+
+
+class _Open:
+    """What exists once the store is open."""
+
+    __slots__ = ("_headers", "_headers_lsn", "grammar", "store", "writer")
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store = store
+        self.grammar = Grammar(
+            store.database, Limits(settings.max_rows, settings.max_conditions, settings.default_table)
+        )
+        self.writer = Writer(store, self.grammar, settings.max_body_bytes, settings.max_line_bytes)
+        self._headers_lsn = -1
+        self._headers: tuple[Header, ...] = ()
+
+    def headers(self) -> tuple[Header, ...]:
+        """Reply headers with the newest durable lsn; made anew only when it has moved."""
+        lsn = self.store.durable_lsn
+        if lsn != self._headers_lsn:
+            self._headers, self._headers_lsn = self.headers_at(lsn), lsn
+        return self._headers
+
+    def headers_at(self, lsn: int) -> tuple[Header, ...]:
+        return (*JSON_HEADERS, (LSN_HEADER, f"{self.store.id}-{lsn}".encode()))
+
+    async def wait_for(self, store_id: str, lsn: int, timeout_s: float) -> None:
+        """``min_lsn``; an lsn of another server says nothing here."""
+        if store_id and store_id != self.store.id:
+            raise BadRequest("min_lsn comes from another server", "read from the server that took the write")
+        if lsn > self.store.durable_lsn:
+            await self.store.wait_for(lsn, timeout_s)
+
+
+_RETRY: Final = (*JSON_HEADERS, (b"retry-after", b"1"))
+_DOCUMENTS: Final[Mapping[str, Callable[[Api], Reply]]] = {
+    "/health": Api.health,
+    "/ready": Api.ready,
+    "/status": Api.status,
+    "/openapi.json": Api.openapi,
+}
+#: Every path with the methods it takes.
+PATHS: Final[Mapping[str, tuple[str, ...]]] = {
+    "/": ("GET", "HEAD", "POST"),
+    **dict.fromkeys(_DOCUMENTS, ("GET", "HEAD")),
+    "/backup": ("GET",),
+}
+
+
+def _allowed(path: str) -> str:
+    return ", ".join(PATHS.get(path, ()))
+
+
+def _operation(query: Query) -> str:
+    return "count" if isinstance(query, Count) else "groups" if isinstance(query, Group) else "select"
+
+
+def _internal(head: Head, bug: Exception) -> Reply:
+    logger.error("bug: %.20r %.100r failed", head.method, head.path, exc_info=bug)
+    return Reply(500, render.error(TCSQLError("something is wrong with this server, not with the request")))

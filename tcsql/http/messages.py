@@ -1,0 +1,65 @@
+"""Requests and replies as values: what every lane hands in and gets back, free of any framework."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from tcsql.errors import MethodNotAllowed, RetryLater, TCSQLError
+from tcsql.http import render
+
+Header = tuple[bytes, bytes]
+#: The pieces of a request's body as they arrive.
+Body = AsyncIterator[bytes]
+
+#: ``no-store``: a list that a cache keeps is a list that is no longer live. ``nosniff``: JSON is never a page.
+JSON_HEADERS: Final[tuple[Header, ...]] = (
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+CLOSE: Final[Header] = (b"connection", b"close")
+
+
+class Disconnected(Exception):
+    """The client went away while its body was read: raised by a lane's ``Body``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request without its body. ``path`` is percent-decoded, ``query`` raw; media types are as sent."""
+
+    method: str
+    path: str
+    query: bytes = b""
+    content_type: str = ""
+    content_encoding: str = ""
+    content_length: int | None = None
+
+    @property
+    def media_type(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply; the lane adds Content-Length. ``file``: sent instead of ``body``, ``size`` bytes, then closed."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[Header, ...] = JSON_HEADERS
+    file: BinaryIO | None = None
+    size: int = 0
+
+
+def refusal(error: TCSQLError, allow: str = "") -> Reply:
+    """The reply to any error of the tree; what makes a connection unusable closes it."""
+    headers = JSON_HEADERS
+    if isinstance(error, RetryLater):
+        headers += ((b"retry-after", b"1"),)
+    if isinstance(error, MethodNotAllowed):
+        headers += ((b"allow", allow.encode()),)
+    if error.status in (413, 415):  # the rest of the body is not read, so what follows it cannot be found
+        headers += (CLOSE,)
+    return Reply(error.status, render.error(error), headers)

@@ -1,0 +1,258 @@
+"""Writes over HTTP: bodies become changes, changes go through ``Store.commit``. Framework-free.
+
+Which part of a POST is data and which is parameters (section 1 of the contract) is decided here, in one place:
+
+    command in the URL   insert, update: the body is the data     other commands: the body holds parameters
+    no command there     the body holds parameters: a form, or a JSON object with "rows" or "set" as the data
+
+A bulk load (NDJSON) is applied in chunks while it arrives. A few chunks may be on their way to the disk at
+once; the reply, also the one to a bad line, is given when all of them are durable, so ``applied`` is a promise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from tcsql.engine.change import Delete, Row, Tally, Update, Upsert
+from tcsql.engine.schema import TableSchema
+from tcsql.errors import BadRequest, CallerError, PayloadTooLarge, TCSQLError, UnknownTable
+from tcsql.http import render
+from tcsql.http.bodies import LineSplitter, RowReader, json_value, looks_like_json, unwrapped
+from tcsql.http.grammar import DeleteRequest, Grammar, InsertRequest, ReadRequest, Request, UpdateRequest
+from tcsql.http.messages import Body, Head
+from tcsql.http.parameters import Parameters, of_json, of_query
+from tcsql.sql import changes_of
+from tcsql.storage.store import Store
+from tcsql.storage.ticket import Ticket
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+
+#: Lines applied at once: large enough for the commit to weigh little, small enough not to hold up other requests.
+CHUNK_LINES: Final = 500
+#: Chunks on their way to the disk at once; a faster client waits.
+CHUNKS_AHEAD: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write is answered with: the name of the operation, the body, the lsn, the rows touched."""
+
+    operation: str
+    body: bytes
+    lsn: int
+    rows: int
+
+
+class Writer:
+    """Carries out the writes of one server."""
+
+    def __init__(self, store: Store, grammar: Grammar, max_body_bytes: int, max_line_bytes: int) -> None:
+        self._store = store
+        self._grammar = grammar
+        self._max_body_bytes = max_body_bytes
+        self._max_line_bytes = max_line_bytes
+
+    async def post(self, head: Head, body: Body) -> Written | ReadRequest:
+        """A POST of any command: carried out, or the read that it turns out to be."""
+        parameters = of_query(head.query)
+        command = parameters.values.get("command")
+        if head.media_type == NDJSON:
+            request = self._grammar.request(parameters)
+            if not isinstance(request, InsertRequest) or request.rows is not None:
+                raise BadRequest(f"{NDJSON} is the body of an insert", "add command=insert to the URL")
+            return await self._bulk(request.schema, body)
+        if command in ("insert", "update"):
+            request = self._grammar.request(parameters)  # a wrong table is refused before the body is read
+            return await self._carry_out(request, _Data(unwrapped(await self._read(head, body))))
+        text = await self._read(head, body)
+        data = None
+        if head.media_type == JSON or looks_like_json(text):
+            data = _take_members(parameters, unwrapped(text))
+        elif text:
+            parameters.merge(of_query(text, "the form"))
+        return await self._carry_out(self._grammar.request(parameters), data)
+
+    async def get(self, parameters: Parameters) -> Written | ReadRequest:
+        """A GET write, when the configuration allows it: everything stands in the URL."""
+        return await self._carry_out(self._grammar.request(parameters), None)
+
+    async def _read(self, head: Head, body: Body) -> bytes:
+        """The whole body; what is too large is refused as early as it is known."""
+        limit = self._max_body_bytes
+        pieces, size = [], 0
+        if (head.content_length or 0) <= limit:
+            async for piece in body:
+                size += len(piece)
+                if size > limit:
+                    break
+                pieces.append(piece)
+            else:
+                return b"".join(pieces)
+        raise PayloadTooLarge(f"the body is larger than {limit} bytes", f"load in bulk: {NDJSON}, one row a line")
+
+    async def _carry_out(self, request: Request, data: _Data | None) -> Written | ReadRequest:
+        if isinstance(request, ReadRequest):
+            return request
+        if isinstance(request, InsertRequest):
+            reader = RowReader(request.schema)
+            rows = reader.rows_of(_payload("rows", request.rows, data, reader.exact))
+            done = await self._store.commit([Upsert(request.schema.name, rows)])
+            return Written("insert", render.inserted(done.tally, done.lsn), done.lsn, len(rows))
+        if isinstance(request, UpdateRequest):
+            reader = RowReader(request.schema)
+            values = reader.values_of(_payload("set", request.values, data, reader.exact))
+            done = await self._store.commit([Update(request.schema.name, request.where, values)])
+            return Written("update", render.updated(done.tally, done.lsn), done.lsn, done.tally.updated)
+        if isinstance(request, DeleteRequest):
+            done = await self._store.commit([Delete(request.schema.name, request.where)])
+            return Written("delete", render.deleted(done.tally, done.lsn), done.lsn, done.tally.deleted)
+        changes = changes_of(request.sql, self._schema_or_none)
+        done = await self._store.commit(changes)
+        return Written("sql", render.executed(len(changes), done.lsn), done.lsn, 0)
+
+    def _schema_or_none(self, table: str) -> TableSchema | None:
+        try:
+            return self._store.database.schema(table)
+        except UnknownTable:
+            return None
+
+    async def _bulk(self, schema: TableSchema, body: Body) -> Written:
+        load = _BulkLoad(self._store, schema, self._max_line_bytes)
+        try:
+            async for piece in body:
+                await load.feed(piece)
+            await load.finish()
+        except TCSQLError as error:
+            await load.settle()
+            raise _at_line(error, load) from None
+        return Written("bulk", render.inserted(load.tally, load.lsn, load.lines), load.lsn, load.applied)
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """The data of a write as it came: JSON text, and the member of it that is meant (None: all of it)."""
+
+    text: bytes
+    member: str | None = None
+
+
+def _take_members(parameters: Parameters, text: bytes) -> _Data | None:
+    """Add the members of a JSON object to the parameters; ``rows`` and ``set`` are data and come back."""
+    if not text.strip():
+        return None
+    members = json_value(text)
+    if not isinstance(members, dict):
+        raise BadRequest("the body is not a JSON object of parameters", 'send {"command": ..., "table": ...}')
+    name = {"insert": "rows", "update": "set"}.get(str(members.get("command")))
+    held = name is not None and isinstance(members.get(name), (dict, list))
+    parameters.merge(of_json({key: value for key, value in members.items() if not held or key != name}))
+    return _Data(text, name) if held else None
+
+
+def _payload(name: str, parameter: str | None, data: _Data | None, exact: bool) -> object:
+    """The one value that a write carries: the body, a member of it, or the parameter ``rows`` or ``set``."""
+    if data is None or not data.text:
+        if parameter is None:
+            raise BadRequest(f"no {name}", f'send JSON as the body, or as "{name}" of a JSON request')
+        return json_value(parameter.encode(), exact, f"parameter {name}")
+    if parameter is not None:
+        raise BadRequest(f"{name} is given twice, in the URL and in the body")
+    value = json_value(data.text, exact)
+    return value if data.member is None else value[data.member]
+
+
+class _BulkLoad:
+    """One NDJSON load on its way: lines to rows, rows to chunks, chunks to tickets."""
+
+    def __init__(self, store: Store, schema: TableSchema, max_line_bytes: int) -> None:
+        self._store = store
+        self._table = schema.name
+        self._reader = RowReader(schema)
+        self._splitter = LineSplitter(max_line_bytes)
+        self._max_line_bytes = max_line_bytes
+        self._rows: list[tuple[int, Row]] = []
+        self._tickets: deque[tuple[Ticket, int]] = deque()
+        self._counts = [0, 0]
+        self._last_insert_id: int | None = None
+        #: Lines read, rows durable, the line that was refused, the lsn of the last durable chunk.
+        self.lines = self.applied = self.bad_line = 0
+        self.lsn = store.durable_lsn
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(self._counts[0], self._counts[1], last_insert_id=self._last_insert_id)
+
+    async def feed(self, piece: bytes) -> None:
+        for line in self._splitter.feed(piece):
+            await self._take(line)
+
+    async def finish(self) -> None:
+        """The end of the stream: apply what is left and wait for all of it."""
+        for line in self._splitter.finish():
+            await self._take(line)
+        await self._apply()
+        while self._tickets:
+            await self._wait_for_oldest()
+
+    async def settle(self) -> None:
+        """After a refusal: learn how much of what is under way becomes durable."""
+        while self._tickets:
+            with suppress(TCSQLError):  # the first refusal is the one that is reported
+                await self._wait_for_oldest()
+
+    async def _take(self, line: bytes) -> None:
+        self.lines += 1
+        try:
+            if len(line) > self._max_line_bytes:
+                raise PayloadTooLarge(f"the line is longer than {self._max_line_bytes} bytes")
+            if line and not line.isspace():
+                self._rows.append((self.lines, self._reader.line(line)))
+        except CallerError:
+            await self._apply()  # the lines in front of it are good, unless one of them is refused first
+            self.bad_line = self.lines
+            raise
+        if len(self._rows) >= CHUNK_LINES:
+            await self._apply()
+
+    async def _apply(self) -> None:
+        chunk, self._rows = self._rows, []
+        if not chunk:
+            return
+        try:
+            self._submit([row for _, row in chunk])
+        except CallerError:
+            self._apply_one_by_one(chunk)
+        while len(self._tickets) > CHUNKS_AHEAD:
+            await self._wait_for_oldest()
+        await asyncio.sleep(0)  # a chunk takes some milliseconds: other requests come in between
+
+    def _apply_one_by_one(self, chunk: list[tuple[int, Row]]) -> None:
+        """A refused chunk changed nothing; row by row it is applied up to the one that is refused."""
+        for number, row in chunk:
+            self.bad_line = number
+            self._submit([row])
+        self.bad_line = 0
+
+    def _submit(self, rows: list[Row]) -> None:
+        self._tickets.append((self._store.submit([Upsert(self._table, rows)]), len(rows)))
+
+    async def _wait_for_oldest(self) -> None:
+        ticket, rows = self._tickets.popleft()
+        await ticket.wait()
+        self.applied += rows
+        self.lsn = max(self.lsn, ticket.lsn)
+        self._counts[0] += ticket.tally.inserted
+        self._counts[1] += ticket.tally.replaced
+        self._last_insert_id = ticket.tally.last_insert_id or self._last_insert_id
+
+
+def _at_line(error: TCSQLError, load: _BulkLoad) -> TCSQLError:
+    """The same refusal with the line it happened at and the rows that stay."""
+    place = {"line": load.bad_line} if load.bad_line else {}
+    message = f"line {load.bad_line}: {error.message}" if load.bad_line else error.message
+    return type(error)(message, error.hint, **{**error.extra, **place, "applied": load.applied})

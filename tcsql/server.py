@@ -1,0 +1,216 @@
+"""The composition root: open the listener, recover the store, serve, and stop in reverse.
+
+    listen        before anything else, so that /health and the progress at /ready answer during recovery
+    recover       on a thread of its own; everything but those two is 503 with Retry-After
+    ready         schema.sql applied or compared, garbage collector frozen, one line on standard output
+    SIGTERM       no new requests; running ones finish (``drain_s``), the last commit, exit 0; a second signal hurries
+
+What is in the way outside (port, directory, lock) is a SetupError, what is wrong inside the store a StoreDamaged,
+StoreNewer or SchemaMismatch: both end the program with one line and the exit code of the class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+import uvloop
+
+from tcsql.engine.database import Database
+from tcsql.errors import SetupError
+from tcsql.http.app import create_app
+from tcsql.http.endpoints import BACKUP_PREFIX, Api
+from tcsql.metrics import Metrics
+from tcsql.schemafile import adopt_schema
+from tcsql.settings import Settings, memory_bytes
+from tcsql.storage import memory
+from tcsql.storage.options import StoreOptions
+from tcsql.storage.store import Store
+from tcsql.storage.ticket import Level
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+logger = logging.getLogger("tcsql.server")
+
+
+def run(settings: Settings, announce: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+    """Serve until a signal says stop; ``announce`` gets the lines for people. Raises what kept it from serving."""
+    configure_logging(settings.log_level)
+    with contextlib.closing(listen(settings)) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Server(settings, listener, announce).serve())
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The bound socket; a taken port is found out here, before the store is touched."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=settings.backlog)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not an address"
+        hint = "another program has it; --port 0 picks a free one" if settings.port else None
+        raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {reason}", hint) from None
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers: it would end the process by the signal, and we by exit code 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Interrupted(Exception):
+    """A signal came while the store was being read."""
+
+
+class Server:
+    """One serving process, from its bound socket to the closed store."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._announce = announce
+        self._stopping = False
+        self._recovered = (0, 0)
+        self._recovery_s = 0.0
+        self._maintenance: asyncio.Task[None] | None = None
+        self.api = Api(settings, Metrics(), self._progress)
+        config = uvicorn.Config(
+            create_app(self.api),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # a header that anybody can send must not change who they seem to be
+            server_header=False,
+            headers=[("server", "tcsql")],
+            backlog=settings.backlog,
+            timeout_keep_alive=settings.keepalive_s,
+            timeout_graceful_shutdown=settings.drain_s,
+        )
+        self._uvicorn = _Uvicorn(config)
+
+    async def serve(self) -> None:
+        """Everything, in order; returns when the store is closed."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal)
+        serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
+        store = None
+        try:
+            self._announce(f"tcsql listening on {self.url}")
+            store = await asyncio.to_thread(self._recover)
+            await adopt_schema(store, self._settings.schema)
+            self._open(store)
+            await serving
+        except _Interrupted:
+            logger.info("stopped while the store was being read")
+        finally:
+            self._stop()
+            await serving
+            if store is not None:
+                store.close()
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _recover(self) -> Store:
+        """Read the store; runs in a thread beside the loop that answers /health and /ready."""
+        started = time.monotonic()
+        directory = Path(self._settings.data)
+        store = Store.open(
+            directory, store_options(self._settings), self._on_progress, Database(self._settings.query_budget_rows)
+        )
+        for left in directory.glob(BACKUP_PREFIX + "*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a backup that a crash cut short
+        gc.freeze()  # rows and indexes stay: walking over millions of them would stall every request
+        self._recovery_s = time.monotonic() - started
+        return store
+
+    def _on_progress(self, done: int, total: int) -> None:
+        self._recovered = (done, total)
+        if self._stopping:
+            raise _Interrupted
+
+    def _progress(self) -> Mapping[str, object]:
+        done, total = self._recovered
+        return {"rows": done, "of": total}
+
+    def _open(self, store: Store) -> None:
+        self.api.open(store)
+        self._maintenance = asyncio.create_task(store.maintain())
+        self._maintenance.add_done_callback(_report_failure)
+        schemas = store.database.schemas()
+        rows = store.recovered.rows
+        self._announce(
+            f"tcsql ready on {self.url} "
+            f"({_count(len(schemas), 'table')}, {_count(rows, 'row')}, recovered in {self._recovery_s:.1f} s)"
+        )
+
+    def _on_signal(self) -> None:
+        self._uvicorn.force_exit = self._stopping  # the second signal
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self.api.stop()
+        self._uvicorn.should_exit = True
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("background work has failed", exc_info=task.exception())
+
+
+def store_options(settings: Settings) -> StoreOptions:
+    """The store's part of the settings."""
+    return StoreOptions(
+        durability=Level(settings.durability),
+        interval_ms=settings.interval_ms,
+        change_log=settings.change_log_entries,
+        change_log_bytes=settings.change_log_bytes,
+        memory_limit=memory_bytes(settings.memory_limit, memory.available_bytes()),
+    )
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: what a client sent cannot break a line or steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error, one JSON line an event."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
