@@ -41,6 +41,12 @@ class _Above:
     def __gt__(self, other: object) -> bool:
         return not isinstance(other, _Above) or self.rank > other.rank
 
+    def __le__(self, other: object) -> bool:
+        return isinstance(other, _Above) and self.rank <= other.rank
+
+    def __ge__(self, other: object) -> bool:
+        return not isinstance(other, _Above) or self.rank >= other.rank
+
     def __repr__(self) -> str:
         return "NULL" if self.rank == 0 else "TOP"
 
