@@ -1,0 +1,450 @@
+"""The store: a database in memory and its SQLite file behind one write door.
+
+A write is checked (every refusal happens here), given an lsn and applied on the event loop's thread without
+giving way, so that it is visible at once and all requests see one state; then its ticket goes to the committer.
+Tickets wait in ``_pending`` in lsn order with what is needed to revert them. Invariants:
+
+    a ticket settles without an error only after its transaction has been synced
+    durable_lsn <= lsn; lsns only grow, across crashes too, and a refused one is never given out again
+    after a failed transaction everything pending is reverted, newest first: memory equals the file again
+
+Everything but ``open`` and ``backup`` belongs to one thread: the event loop's, or the only one there is
+(``commit_blocking``). Cost of a commit beside check and apply: about 10 us, and its share of one sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from queue import Empty
+from typing import Final
+
+from tcsql.engine.change import (
+    Change,
+    Delete,
+    DeleteKeys,
+    DropColumn,
+    DropIndex,
+    DropTable,
+    SchemaBatch,
+    Truncate,
+)
+from tcsql.engine.database import Database
+from tcsql.engine.query import Query
+from tcsql.engine.result import Result
+from tcsql.errors import NoMemory, NoSpace, Overloaded, ReadOnly, Stopping, TCSQLError
+from tcsql.storage import memory, recovery
+from tcsql.storage.changelog import LoggedChange
+from tcsql.storage.committer import GROUP_OPS, Committer, Outcome
+from tcsql.storage.file import StoreFile
+from tcsql.storage.lock import DirectoryLock
+from tcsql.storage.options import StoreOptions
+from tcsql.storage.reader import ChangeReader, back_up
+from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket, op_count
+from tcsql.storage.waiters import LsnWaiters
+
+#: A query works this long before other requests get a turn.
+SLICE_S: Final = 0.005
+#: Background work: 4 ms, then a pause twice as long; a look every quarter of a second when there was none.
+MAINTAIN_SLICE_S: Final = 0.004
+_MAINTAIN_PAUSE_S: Final = 0.008
+_MAINTAIN_IDLE_S: Final = 0.25
+#: Row operations not yet durable above which a commit first waits: a disk slower than its writers, or a bulk load.
+PENDING_OPS: Final = 5 * GROUP_OPS
+_SHRINKING: Final = (Delete, DeleteKeys, Truncate, DropTable, DropColumn, DropIndex)
+
+DurableListener = Callable[[int, Sequence[Ticket]], None]
+RevertListener = Callable[[TCSQLError], None]
+
+
+class Store:
+    """A data directory that is open. Made by ``open``, ended by ``close``."""
+
+    def __init__(
+        self, lock: DirectoryLock, file: StoreFile, database: Database, options: StoreOptions, found: recovery.Recovered
+    ) -> None:
+        self.database = database
+        self.id = file.id
+        self.options = options
+        self.recovered = found
+        self.lsn = self.durable_lsn = file.state.lsn
+        self.read_only: ReadOnly | None = None
+        self.last_error: str | None = None
+        limit = memory.default_limit() if options.memory_limit is None else options.memory_limit
+        self.budget = memory.Budget(limit, lambda: database.memory_bytes)
+        self._lock = lock
+        self._file = file
+        self._positions = dict(file.positions)
+        self._changes = ChangeReader(file.path, options.vfs)
+        self._in_memory = options.durability is Level.MEMORY
+        self._committer: Committer | None = None
+        self._committer_ended = False
+        self._pending: deque[Ticket] = deque()
+        self._pending_ops = 0
+        self._held: list[Ticket] = []
+        self._held_ops = 0
+        self._flush_handle: asyncio.Handle | None = None
+        self._flush_is_soon = False
+        self._gave_way_at = 0.0
+        self._waiters = LsnWaiters()
+        self._on_durable: list[DurableListener] = []
+        self._on_reverted: list[RevertListener] = []
+        self._closed = False
+        self._counts = {"commits": 0, "groups": 0, "refused": 0}
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        options: StoreOptions | None = None,
+        progress: recovery.Progress | None = None,
+        database: Database | None = None,
+    ) -> Store:
+        """Open a data directory, made when missing; returns when every row is in memory.
+
+        ``progress(rows_done, rows_total)`` is called now and then. May run in a thread of its own. Raises
+        StoreDamaged, StoreNewer, SetupError, with nothing changed. Cost: 0.3 us a row, and the engine's share.
+        """
+        options = StoreOptions() if options is None else options
+        database = Database() if database is None else database
+        lock = DirectoryLock(directory)
+        try:
+            limits = (options.change_log, options.change_log_bytes)
+            file = recovery.open_file(directory, options.durability is not Level.MEMORY, limits, options.vfs)
+            try:
+                found = recovery.load(file, database, progress)
+                error = recovery.begin(file)
+            except BaseException:
+                file.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        store = cls(lock, file, database, options, found)
+        store.last_error = None if error is None else error.message
+        return store
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def query(self, query: Query) -> Result:
+        """The answer at once, whatever it costs; sees what is applied, durable or not."""
+        return self.database.query(query)
+
+    def query_now(self, query: Query) -> Result | None:
+        """The answer if the first slice of work gives it; None: ``run`` will, at greater length."""
+        try:
+            next(self.database.steps(query))
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+        return None
+
+    async def run(self, query: Query) -> Result:
+        """The answer, with other requests in between every 5 ms."""
+        steps = self.database.steps(query)
+        until = time.perf_counter() + SLICE_S
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            if time.perf_counter() >= until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + SLICE_S
+
+    def positions(self) -> dict[str, bytes]:
+        """How far each follower is, durably: what it has to go on from after a restart or a revert."""
+        return dict(self._positions)
+
+    def changes_since(self, lsn: int) -> Iterator[LoggedChange] | None:
+        """The durable changes after ``lsn`` in order, up to now; None: some are gone, a reset is needed.
+
+        Close the iterator if it is not read to its end: until then it holds a snapshot of the file.
+        """
+        if lsn == self.durable_lsn:
+            return iter(())
+        if self._in_memory or not self._file.state.log_floor <= lsn < self.durable_lsn:
+            return None
+        return self._changes.since(lsn, self.durable_lsn)
+
+    async def wait_for(self, lsn: int, timeout_s: float) -> None:
+        """Return when everything up to ``lsn`` is durable; raises WaitTimeout."""
+        if lsn > self.durable_lsn:
+            await self._waiters.wait(lsn, timeout_s)
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    async def commit(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Committed:
+        """Make the changes and answer at the level of durability asked for.
+
+        Raises the errors of Database.check, NoMemory, NoSpace, ReadOnly, Overloaded, Stopping: not done;
+        OutcomeUnknown. A caller that is cancelled meanwhile does not stop the write.
+        """
+        while self._pending_ops > PENDING_OPS:
+            await self._pending[0].wait()
+        ticket = self.submit(changes, origin)
+        if ticket.level is Level.ALWAYS:
+            await ticket.wait()
+        elif time.perf_counter() - self._gave_way_at >= SLICE_S:
+            # A writer that never has to wait would otherwise keep everybody else waiting.
+            await asyncio.sleep(0)
+            self._gave_way_at = time.perf_counter()
+        return Committed(ticket.lsn, ticket.tally)
+
+    def submit(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Ticket:
+        """Check and apply now; ``await ticket.wait()`` for the durable part. Needs a running event loop.
+
+        Raises as ``commit`` does, with nothing done. Does not wait when too much is pending: ``commit`` does.
+        """
+        ticket = self._apply(changes, origin)
+        if not ticket.settled:
+            self._enqueue(ticket)
+        return ticket
+
+    def commit_blocking(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Committed:
+        """Make the changes durable before returning, without an event loop: for programs that do nothing else."""
+        assert self._committer is None, "the store belongs to an event loop"
+        ticket = self._apply(changes, origin)
+        if not ticket.settled:
+            self._pending.append(ticket)
+            try:
+                self._file.write([ticket])
+            except TCSQLError as error:
+                self._revert_pending(error)
+                raise
+            self._settle_up_to(ticket.lsn)
+            self._file.checkpoint()
+        return Committed(ticket.lsn, ticket.tally)
+
+    def _apply(self, changes: Sequence[Change], origin: Origin) -> Ticket:
+        """Check, number and apply; the ticket is settled already when there is nothing to make durable."""
+        self._require_writable(changes)
+        batch = self.database.check(changes, self.options.clock())
+        level = Level.MEMORY if self._in_memory else origin.level or self.options.durability
+        if batch.is_empty and origin.source is None:
+            # It saw a state that may yet be reverted: its answer waits for what is pending, and fails with it.
+            ticket = Ticket(self.lsn, batch, [], origin, level)
+            if not self._pending:
+                ticket.settle()
+            return ticket
+        # The file is ahead only when it could not reserve lsns at the start and has done so since.
+        ticket = Ticket(max(self.lsn, self._file.state.lsn) + 1, batch, [], origin, level)
+        if self._in_memory:
+            self._write_schemas(ticket)
+        self.lsn = ticket.lsn
+        ticket.undo = self.database.apply(batch)
+        if self._in_memory:
+            self._pending.append(ticket)
+            self._settle_up_to(ticket.lsn)
+        return ticket
+
+    def _require_writable(self, changes: Sequence[Change]) -> None:
+        if self._closed:
+            raise Stopping("the store is closed")
+        if self.read_only is not None:
+            raise ReadOnly(self.read_only.message, self.read_only.hint)
+        if self.lsn >= self._file.reserved_lsn:
+            self._renew_reserve()
+        if self.budget.is_full() and not all(isinstance(change, _SHRINKING) for change in changes):
+            raise NoMemory("the memory budget is used up", "delete rows, or raise memory_limit; reads go on")
+
+    def _renew_reserve(self) -> None:
+        """Lsns have run out because the disk has been full for a million attempts, or since the start."""
+        if self._in_memory or self._committer is None:
+            try:
+                self._file.write([])
+            except TCSQLError as error:
+                self._note(error)
+                raise
+            return
+        self._committer.hand_over([])
+        raise NoSpace("the store could not reserve numbers for new writes", "make room on its disk")
+
+    def _write_schemas(self, ticket: Ticket) -> None:
+        """Of rows in memory only the schemas are durable; before they are applied, so nothing has to be reverted."""
+        if any(isinstance(part, SchemaBatch) for part in ticket.batch.parts):
+            try:
+                self._file.write([ticket])
+            except TCSQLError as error:
+                self._note(error)
+                raise
+
+    # --- on the way to the disk -----------------------------------------------------------------------------
+
+    def _enqueue(self, ticket: Ticket) -> None:
+        """Gather tickets of one loop iteration (or one interval) and hand them over together."""
+        loop = asyncio.get_running_loop()
+        if self._committer is None:
+            self._start_committer(loop)
+        ops = op_count(ticket.batch)
+        self._pending.append(ticket)
+        self._pending_ops += ops
+        self._held_ops += ops
+        if ticket.undo:
+            self._held.append(ticket)
+        if ticket.level is Level.ALWAYS or self._held_ops >= GROUP_OPS:
+            if not self._flush_is_soon:
+                self._cancel_flush()
+                self._flush_is_soon = True
+                self._flush_handle = loop.call_soon(self._flush)
+        elif self._flush_handle is None:
+            self._flush_handle = loop.call_later(self.options.interval_ms / 1000, self._flush)
+
+    def _start_committer(self, loop: asyncio.AbstractEventLoop) -> None:
+        def notify() -> None:
+            try:
+                loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:
+                assert loop.is_closed()  # then close() collects
+
+        self._committer = Committer(self._file.write, self._file.checkpoint, notify)
+        self._committer.start()
+
+    def _cancel_flush(self) -> None:
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+        self._flush_handle = None
+        self._flush_is_soon = False
+
+    def _flush(self) -> None:
+        self._cancel_flush()
+        held, self._held, self._held_ops = self._held, [], 0
+        if held:
+            assert self._committer is not None
+            self._committer.hand_over(held)
+
+    def _collect(self) -> None:
+        assert self._committer is not None
+        try:
+            while True:
+                self._settle(self._committer.outcomes.get_nowait())
+        except Empty:
+            pass
+
+    def _settle(self, outcome: Outcome) -> None:
+        if outcome.stopped:
+            self._committer_ended = True
+        elif outcome.error is None:
+            self._settle_up_to(outcome.lsn)
+        elif outcome.after_commit:
+            self._note(outcome.error)
+        else:
+            self._revert_pending(outcome.error)
+            assert self._committer is not None
+            self._committer.resume()
+
+    def _settle_up_to(self, lsn: int) -> None:
+        settled = []
+        while self._pending and self._pending[0].lsn <= lsn:
+            ticket = self._pending.popleft()
+            self._pending_ops -= op_count(ticket.batch)
+            if ticket.origin.source is not None:
+                self._positions[ticket.origin.source] = ticket.origin.position
+            ticket.settle()
+            settled.append(ticket)
+        if not settled:
+            return
+        self.durable_lsn = lsn
+        self._counts["groups"] += 1
+        self._counts["commits"] += len(settled)
+        self._waiters.wake(lsn)
+        for listener in self._on_durable:
+            listener(lsn, settled)
+
+    def _revert_pending(self, error: TCSQLError) -> None:
+        """Take back everything not yet durable, newest first, and refuse it."""
+        self._note(error)
+        self._cancel_flush()
+        self._held.clear()
+        self._held_ops = self._pending_ops = 0
+        refused = list(self._pending)
+        self._pending.clear()
+        for ticket in reversed(refused):
+            assert ticket.undo is not None
+            self.database.revert(ticket.undo)
+        for ticket in refused:
+            ticket.settle(error)
+        self._counts["refused"] += len(refused)
+        for listener in self._on_reverted:
+            listener(error)
+
+    def _note(self, error: TCSQLError) -> None:
+        """Remember an error of the disk; after any that space or patience cannot cure the store only reads."""
+        self.last_error = error.message
+        if not isinstance(error, (NoSpace, NoMemory, Overloaded)) and self.read_only is None:
+            self.read_only = error if isinstance(error, ReadOnly) else ReadOnly(error.message, error.hint)
+
+    # --- listeners, background, the end ---------------------------------------------------------------------
+
+    def on_durable(self, listener: DurableListener) -> Callable[[], None]:
+        """Call ``listener(lsn, tickets)`` after each group has become durable; returns how to stop it."""
+        self._on_durable.append(listener)
+        return lambda: self._on_durable.remove(listener)
+
+    def on_reverted(self, listener: RevertListener) -> Callable[[], None]:
+        """Call ``listener(error)`` after what was pending has been taken back: followers go on from ``positions``."""
+        self._on_reverted.append(listener)
+        return lambda: self._on_reverted.remove(listener)
+
+    async def maintain(self) -> None:
+        """Background work of the engine (building indexes), 4 ms at a time, until the store is closed."""
+        while not self._closed:
+            until = time.perf_counter() + MAINTAIN_SLICE_S
+            is_work_left = self.database.maintain(lambda until=until: time.perf_counter() < until)  # type: ignore[misc]  # mypy infers no type for a lambda's default
+            await asyncio.sleep(_MAINTAIN_PAUSE_S if is_work_left else _MAINTAIN_IDLE_S)
+
+    def backup(self, path: Path) -> None:
+        """Copy the durable state into a new file; to be run in a thread of its own. Raises SetupError."""
+        back_up(self._file.path, path, self.options.vfs)
+
+    def status(self) -> dict[str, object]:
+        """Plain figures for ``/status``."""
+        file_bytes, log_bytes = self._file.file_bytes()
+        return {
+            "id": self.id,
+            "lsn": self.lsn,
+            "durable_lsn": self.durable_lsn,
+            "durability": self.options.durability.value,
+            "read_only": self.read_only is not None,
+            "last_error": self.last_error,
+            "file_bytes": file_bytes,
+            "log_bytes": log_bytes,
+            "memory_bytes": self.database.memory_bytes,
+            "memory_limit": self.budget.limit_bytes,
+            "pending": len(self._pending),
+            "waiting": len(self._waiters),
+            "recovered_rows": self.recovered.rows,
+            "recovered_clean": self.recovered.clean,
+            **self._counts,
+        }
+
+    def close(self) -> None:
+        """Write what is pending, settle every ticket, mark the stop as clean, leave one file. Blocks.
+
+        Raises as ``commit`` does when the last writes fail; the directory is free in any case.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._changes.close()
+        try:
+            self._end_committer()
+            if self.read_only is None:
+                self._file.finish(self.lsn)
+            else:
+                self._file.close()
+        finally:
+            self._lock.release()
+
+    def _end_committer(self) -> None:
+        if self._committer is None:
+            return
+        self._flush()
+        self._committer.stop()
+        while not self._committer_ended:
+            self._settle(self._committer.outcomes.get())
+        self._committer.join()

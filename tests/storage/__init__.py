@@ -1,0 +1,1 @@
+"""Tests of the store: levels of durability, recovery, damage, faults of the disk."""

@@ -1,0 +1,141 @@
+"""A SQLite VFS that fails on demand, and that knows what a disk would hold after a crash or a power cut.
+
+Every call passes through ``Disk.call``, on whichever thread writes. A crash keeps all that was written; a power
+cut keeps what was synced and any part of what was written since, in any order: ``power_cut`` chooses at random.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import apsw
+
+_names = itertools.count()
+Fault = Callable[[str, str], BaseException | None]
+
+
+def no_space(operation: str, file: str) -> BaseException | None:
+    """A disk that is full for everything."""
+    return apsw.FullError("disk full") if operation == "write" else None
+
+
+def failing(operation: str, file: str, error: type[apsw.Error] = apsw.IOError, after: int = 0) -> Fault:
+    """Fails one kind of call on one kind of file (``-wal`` or ``.db``), from the n-th on."""
+    calls = itertools.count()
+
+    def fault(called: str, on: str) -> BaseException | None:
+        if called == operation and on.endswith(file) and next(calls) >= after:
+            return error("planted")
+        return None
+
+    return fault
+
+
+class _Image:
+    """What one file holds, and what of it has not been synced."""
+
+    def __init__(self) -> None:
+        self.synced = b""
+        self.since: list[tuple[int, bytes | None]] = []  # (offset, data); None: cut off at the offset
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.since.append((offset, data))
+
+    def truncate(self, size: int) -> None:
+        self.since.append((size, None))
+
+    def sync(self) -> None:
+        self.synced = self.content(lambda: True)
+        self.since.clear()
+
+    def content(self, keep: Callable[[], bool]) -> bytes:
+        data = bytearray(self.synced)
+        for offset, piece in self.since:
+            if not keep():
+                continue
+            if piece is None:
+                del data[offset:]
+                continue
+            data.extend(bytes(max(offset + len(piece) - len(data), 0)))
+            data[offset : offset + len(piece)] = piece
+        return bytes(data)
+
+
+class Disk(apsw.VFS):
+    """Registers itself under ``name``; ``fault`` decides about each call, ``before`` is told of it."""
+
+    def __init__(self) -> None:
+        self.name = f"faults-{next(_names)}"
+        self.fault: Fault | None = None
+        self.before: Callable[[str, str], None] | None = None
+        self.calls: dict[str, int] = {}
+        self.images: dict[str, _Image] = {}
+        super().__init__(self.name, base="")
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+        return _File(self, name, flags)
+
+    def call(self, operation: str, file: str) -> None:
+        self.calls[operation] = self.calls.get(operation, 0) + 1
+        if self.before is not None:
+            self.before(operation, file)
+        error = self.fault(operation, file) if self.fault is not None else None
+        if error is not None:
+            raise error
+
+    def power_cut(self, target: Path, random: Random) -> Path:
+        """A directory as the power cut left it."""
+        target.mkdir()
+        chance = random.choice((0.0, 0.5, 0.9, 1.0))
+        for file, image in self.images.items():
+            (target / file).write_bytes(image.content(lambda: random.random() < chance))
+        return target
+
+    def crash(self, target: Path) -> Path:
+        """A directory as a killed process left it: all that was written."""
+        target.mkdir()
+        for file, image in self.images.items():
+            (target / file).write_bytes(image.content(lambda: True))
+        return target
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: Disk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        self._disk = disk
+        path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name or "temporary")
+        # The new store is built beside its place and renamed.
+        self._name = path.name.replace("tcsql.db.new", "tcsql.db")
+        self._image = disk.images.setdefault(self._name, _Image())
+        super().__init__("", name, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        self._disk.call("write", self._name)
+        self._image.write(offset, bytes(data))
+        super().xWrite(data, offset)
+
+    def xTruncate(self, size: int) -> None:
+        self._disk.call("truncate", self._name)
+        self._image.truncate(size)
+        super().xTruncate(size)
+
+    def xSync(self, flags: int) -> None:
+        self._disk.call("sync", self._name)
+        super().xSync(flags)
+        self._image.sync()
+
+
+@contextmanager
+def faulty_disk() -> Iterator[Disk]:
+    disk = Disk()
+    try:
+        yield disk
+    finally:
+        disk.unregister()
+
+
+NO_SPACE_LEFT = errno.ENOSPC
