@@ -10,7 +10,6 @@ tested apart, in ``tests/engine/test_values.py``.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -48,7 +47,7 @@ class Model:
     def apply(self, changes: Sequence[ch.Change], now: datetime) -> ch.Tally:
         """Raises what the engine's ``check`` must raise; then nothing has changed."""
         trial = Model()
-        trial.tables = copy.deepcopy(self.tables)
+        trial.tables = {name: _copied(table) for name, table in self.tables.items()}
         tally = _Counter()
         for change in changes:
             trial._change(change, now, tally)
@@ -82,11 +81,21 @@ class Model:
                 for row in table.matching(where):
                     del table.rows[key_of(table.schema, row)]
                     tally.deleted += 1
+            case ch.DeleteKeys(name, keys):
+                table = self.table(name)
+                for row in list(table.rows.values()):
+                    if table.schema.pkey_of(row) in keys:
+                        del table.rows[key_of(table.schema, row)]
+                        tally.deleted += 1
             case ch.Truncate(name):
                 self.table(name).rows.clear()
                 self.table(name).next_key = 1
             case _:
                 _alter(self.table(change.table), change)
+
+
+def _copied(table: ModelTable) -> ModelTable:
+    return ModelTable(table.schema, {key: dict(row) for key, row in table.rows.items()}, table.next_key)
 
 
 class _Counter:
@@ -116,6 +125,8 @@ def _upsert(table: ModelTable, given: Row, now: datetime, tally: _Counter) -> No
         table.schema.column(name)  # raises UnknownColumn
     counted = table.schema.auto_increment_column
     if counted is not None and given.get(counted.name) is None:
+        if table.next_key > counted.type.high:
+            raise InvalidValue("no number left")
         given = {**given, counted.name: table.next_key}
         tally.last_insert_id = table.next_key
     row = {column.name: _settle(column, given, now) for column in table.schema.columns}
