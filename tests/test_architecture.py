@@ -20,13 +20,14 @@ import tcsql
 ROOT = Path(tcsql.__file__).parent
 #: Imports point down, or sideways within one package. The longest matching prefix counts.
 LAYERS = {
-    "tcsql.errors": 0,
+    "tcsql.errors": -1,  # everybody raises
     "tcsql.settings": 0,
     "tcsql.metrics": 0,
     "tcsql.engine": 1,
     "tcsql.sql": 2,
     "tcsql.formats": 2,
     "tcsql.http.grammar": 2,
+    "tcsql.http.names": 2,
     "tcsql.http.parameters": 2,
     "tcsql.http.render": 2,
     "tcsql.http.bodies": 2,
@@ -35,20 +36,51 @@ LAYERS = {
     "tcsql.http": 4,
     "tcsql.memcached": 4,
     "tcsql.replication": 4,
+    "tcsql.schemafile": 4,
     "tcsql.server": 5,
-    "tcsql.cli": 5,
-    "tcsql.__main__": 6,
-    "tcsql": 6,
+    "tcsql.cli": 6,
+    "tcsql.__main__": 7,
+    "tcsql": 7,
 }
 #: Packages and modules that only turn values into values.
 PURE = (
-    *("tcsql.errors", "tcsql.engine", "tcsql.sql", "tcsql.http.grammar", "tcsql.http.parameters"),
-    *("tcsql.http.render", "tcsql.http.bodies"),
+    *("tcsql.errors", "tcsql.settings", "tcsql.metrics", "tcsql.engine", "tcsql.sql"),
+    *(f"tcsql.http.{name}" for name in ("grammar", "names", "parameters", "render", "bodies")),
 )
 #: What a pure module cannot have: a clock, the outside world, chance, waiting, a logger.
 IMPURE = frozenset(
-    "asyncio contextvars fcntl http io logging mmap multiprocessing os pathlib queue random secrets select selectors "
-    "shutil signal socket sqlite3 ssl subprocess tempfile threading time urllib3 uuid apsw httpx starlette uvicorn".split()
+    [
+        "asyncio",
+        "contextvars",
+        "fcntl",
+        "http",
+        "io",
+        "logging",
+        "mmap",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "queue",
+        "random",
+        "secrets",
+        "select",
+        "selectors",
+        "shutil",
+        "signal",
+        "socket",
+        "sqlite3",
+        "ssl",
+        "subprocess",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib3",
+        "uuid",
+        "apsw",
+        "httpx",
+        "starlette",
+        "uvicorn",
+    ]
 )
 #: Third-party libraries and the only places that may know them.
 HOMES = {

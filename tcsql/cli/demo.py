@@ -34,7 +34,7 @@ from rich.progress import (
 from rich.text import Text
 
 from tcsql.cli.options import with_settings
-from tcsql.engine.change import Row, Upsert
+from tcsql.engine.change import CreateIndex, CreateTable, Row, Upsert
 from tcsql.errors import SetupError
 from tcsql.server import run
 from tcsql.settings import Effective
@@ -99,8 +99,11 @@ def load_flights(directory: Path) -> None:
 
 
 def _fill(directory: Path, source: Path) -> None:
+    sql = files("tcsql.cli").joinpath("demo.sql").read_text()
+    schemas = [change.schema for change in changes_of(sql, lambda name: None) if isinstance(change, CreateTable)]
     with closing(Store.open(directory)) as store:
-        store.commit_blocking(changes_of(files("tcsql.cli").joinpath("demo.sql").read_text(), lambda name: None))
+        # Indexes are declared when the rows are in: the server sorts them once when it opens the store.
+        store.commit_blocking([CreateTable(schema.with_(indexes=())) for schema in schemas])
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("loading flights of 2013", total=sum(_TABLES.values()))
@@ -109,6 +112,7 @@ def _fill(directory: Path, source: Path) -> None:
                 while batch := list(islice(rows, _BATCH_ROWS)):
                     store.commit_blocking([Upsert(table, batch)])
                     progress.advance(task, len(batch))
+        store.commit_blocking([CreateIndex(schema.name, index) for schema in schemas for index in schema.indexes])
 
 
 class _Rate(ProgressColumn):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.tree import Tree
 
-from tcsql.cli.console import console, safe, table_of
+from tcsql.cli.console import console, table_of
+from tcsql.cli.plan import plan_of
 from tcsql.cli.remote import DEFAULT_URL, get, query_string
 from tcsql.errors import BadRequest
 from tcsql.http import render
@@ -80,34 +80,8 @@ def explain(
     if as_json:
         print(body.decode())
         return
-    plan: dict[str, Any] = json.loads(body)
-    tree = Tree("plan")
-    _grow(tree, plan)
-    console().print(tree)
-
-
-def _grow(tree: Tree, value: object) -> None:
-    """Plain data as a tree: one line a value, lists of objects numbered."""
-    items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
-    for name, item in items:
-        if _is_plain(item):
-            tree.add(f"{name}: {safe(_short(item))}")
-        else:
-            _grow(tree.add(str(name)), item)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list):
-        return all(not isinstance(item, (dict, list)) for item in value)
-    return not isinstance(value, dict)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    if value is None:
-        return "none"
-    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+    for part in plan_of(json.loads(body)):
+        console().print(part)
 
 
 def _answer(command: str, parameters: str, table: str | None, url: str, data: Path | None) -> bytes:

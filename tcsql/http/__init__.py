@@ -1,0 +1,1 @@
+"""HTTP: a pure grammar and renderer, endpoints without a framework, and the lanes that carry them."""
