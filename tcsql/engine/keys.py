@@ -79,6 +79,11 @@ def right(leaf: Leaf, key: Key) -> int:
     return bisect_right(leaf, key) if isinstance(leaf, list) else leaf.bisect_right(key)
 
 
+def _with_null(values: Sequence[KeyValue]) -> tuple[Any, ...]:
+    """Comparable; a condition may ask for NULL even where a column cannot hold it."""
+    return tuple([NULL if value is None else value for value in values])
+
+
 class PrimaryCodec:
     """Entries are the primary keys themselves; ``columns`` are the key's own, or none inside a posting list."""
 
@@ -100,14 +105,14 @@ class PrimaryCodec:
             return 0
         if values[-1] is None:
             return self.last(leaf, values[:-1])
-        return left(leaf, values[0] if self._single else tuple(values))
+        return left(leaf, values[0] if self._single else _with_null(values))
 
     def last(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         if not values:
             return len(leaf)
         if values[-1] is None:
             return self.last(leaf, values[:-1])
-        return right(leaf, values[0]) if self._single else left(leaf, (*values, TOP))
+        return right(leaf, values[0]) if self._single else left(leaf, (*_with_null(values), TOP))
 
 
 class PackedCodec:
@@ -171,7 +176,7 @@ class TupleCodec:
         self._parts = pkey_parts
 
     def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key:
-        own = tuple(NULL if value is None else value for value in values)
+        own = _with_null(values)
         return own + pkey if isinstance(pkey, tuple) else (*own, pkey)
 
     def keys(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]:
@@ -181,12 +186,12 @@ class TupleCodec:
         return map(itemgetter(-1 if self._parts == 1 else slice(self._own, None)), keys)
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
-        return left(leaf, tuple(NULL if value is None else value for value in values)) if values else 0
+        return left(leaf, _with_null(values)) if values else 0
 
     def last(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         if not values:
             return len(leaf)
-        return left(leaf, (*(NULL if value is None else value for value in values), TOP))
+        return left(leaf, (*_with_null(values), TOP))
 
 
 def make_codec(columns: tuple[Column, ...], primary: tuple[Column, ...]) -> Codec:
