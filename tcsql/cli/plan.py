@@ -33,7 +33,7 @@ def _row(access: Mapping[str, Any], is_chosen: bool) -> dict[str, object]:
         "range": access["range"] or "",
         "rows in run": access["rows_in_runs"],
         "gives the order": ("backwards" if access["backwards"] else "yes") if access["gives_order"] else "",
-        "left to test": "\n".join(access["left_to_test"]),
+        "left to test": " | ".join(access["left_to_test"]),
         "cost": access["cost"],
     }
 
