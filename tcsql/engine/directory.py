@@ -96,6 +96,7 @@ class Directory:
             place, end = place - 1, None
 
     def check_invariants(self) -> None:
+        """AssertionError when order, block bounds or counts are wrong. O(values)."""
         flat = list(chain.from_iterable(self._blocks))
         assert flat == sorted(set(flat)), "directory values out of order or doubled"
         assert self._maxes == [block[-1] for block in self._blocks], "directory maxima are stale"

@@ -160,6 +160,7 @@ class PinnedExecutor(Executor):
                 self._pinned.update(zip(pkeys, self.table.rows.many(pkeys), strict=True))
 
     def matches(self, where: Filter, take: Take) -> Steps:
+        """The pinned rows that satisfy the whole filter."""
         test = filter_test(self.table.schema, where)
         for place, (pkey, data) in enumerate(self._pinned.items()):
             row = decode(data)

@@ -70,6 +70,7 @@ class LeafRun:
         return self._codec.pkeys(entries)
 
     def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
+        """Positions before and behind; two bisections."""
         prefix = _known(self._codec, values)
         before = self._codec.first(self._leaf, prefix) - self._start
         behind = self._codec.last(self._leaf, prefix) - self._start
@@ -106,6 +107,7 @@ class DirectoryRun:
             yield from index.codec.pkeys(entries)
 
     def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
+        """The same, offset by the rows of all smaller leading values."""
         index = self._index
         value = values[index.columns[0].name]
         if value is None:
@@ -205,6 +207,7 @@ class OrderedIndex:
                 self.directory.remove(value)
 
     def contains(self, values: Sequence[KeyValue], pkey: PKey) -> bool:
+        """Whether exactly this entry is there. O(log n)."""
         if not self.partitioned:
             return postings.contains(self.whole, self.codec.key(values, pkey))
         leaf = self.leaves.get(values[0])

@@ -161,9 +161,11 @@ class PackedCodec:
         return packed + (past << self._shifts[len(values) - 1])
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
+        """Where entries that begin with ``values`` start; NULL never stands in a primary key."""
         return left(leaf, self._bound(values, 0)) if values else 0
 
     def last(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
+        """Where they stop."""
         return left(leaf, self._bound(values, 1)) if values else len(leaf)
 
 
@@ -176,6 +178,7 @@ class TupleCodec:
         self._parts = pkey_parts
 
     def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key:
+        """The packed integer of one entry; values beyond the type are clamped to where NULL stands."""
         own = _with_null(values)
         return own + pkey if isinstance(pkey, tuple) else (*own, pkey)
 

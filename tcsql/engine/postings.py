@@ -48,6 +48,7 @@ def discard(leaf: Leaf, key: Key) -> bool:
 
 
 def contains(leaf: Leaf, key: Key) -> bool:
+    """Whether the key is there. O(log n)."""
     if not isinstance(leaf, list):
         return key in leaf
     place = bisect_left(leaf, key)

@@ -85,6 +85,7 @@ class Rows:
         return [row for pkey in pkeys if (row := self.get(pkey)) is not None]
 
     def put(self, pkey: PKey, row: bytes) -> None:
+        """Set a row, in the newest layout; an older generation forgets it."""
         old = self.current.get(pkey)
         self.bytes += len(row) - (len(old) if old is not None else 0)
         self.current[pkey] = row

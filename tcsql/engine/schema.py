@@ -148,6 +148,7 @@ class TableSchema:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TableSchema:
+        """The schema that ``to_json`` made this data from."""
         columns = []
         for item in data["columns"]:
             kind = item["type"]

@@ -160,6 +160,7 @@ class Table:
             self._finish(definition.name)
 
     def drop_index(self, name: str) -> None:
+        """Forget an index, finished or not."""
         del self.indexes[name]
         self.shape_version += 1
         self._building.pop(name, None)

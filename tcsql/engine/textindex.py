@@ -68,6 +68,7 @@ class TextIndex:
         self._vocabulary = SortedList(self.leaves)
 
     def add(self, values: Sequence[str | None], pkey: PKey) -> None:
+        """Enter the text under each of its grams. About 1 us a gram."""
         if values[0] is None:
             return
         for gram in grams(values[0]):
@@ -79,6 +80,7 @@ class TextIndex:
             self.entries += 1
 
     def discard(self, values: Sequence[str | None], pkey: PKey) -> None:
+        """Take the text out; grams that are not there do not matter (an index under construction)."""
         if values[0] is None:
             return
         for gram in grams(values[0]):
@@ -140,6 +142,7 @@ class TextIndex:
         return sum(map(postings.leaf_bytes, self.leaves.values())) + 160 * len(self.leaves)
 
     def check_invariants(self) -> None:
+        """AssertionError when postings, vocabulary or the entry count are wrong."""
         for gram, leaf in self.leaves.items():
             keys = list(leaf)
             assert keys, f"index {self.definition.name}: empty posting of {gram!r}"

@@ -107,11 +107,13 @@ class RowWriter:
             self._set(pkey, encode({**decode(data), **values}))
 
     def delete(self, change: Delete) -> None:
+        """Remove every matching row."""
         for pkey, _ in self._matching(change.where):
             self.deleted += 1
             self._set(pkey, None)
 
     def delete_keys(self, change: DeleteKeys) -> None:
+        """Remove rows by key, those that exist."""
         for pkey in change.keys:
             if self._current(pkey) is not None:
                 self.deleted += 1
