@@ -101,6 +101,7 @@ class PrimaryCodec:
         return keys
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
+        """Where entries that begin with ``values`` start; NULL never stands in a primary key."""
         if not values:
             return 0
         if values[-1] is None:
@@ -108,6 +109,7 @@ class PrimaryCodec:
         return left(leaf, values[0] if self._single else _with_null(values))
 
     def last(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
+        """Where they stop."""
         if not values:
             return len(leaf)
         if values[-1] is None:
@@ -133,6 +135,7 @@ class PackedCodec:
         return max(0, min(int(value) - self._lows[place], self._tops[place]))
 
     def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key:
+        """The packed integer of one entry; values beyond the type are clamped to where NULL stands."""
         packed = 0
         for place, value in enumerate(values):
             packed |= self._code(place, value) << self._shifts[place]
@@ -161,11 +164,9 @@ class PackedCodec:
         return packed + (past << self._shifts[len(values) - 1])
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
-        """Where entries that begin with ``values`` start; NULL never stands in a primary key."""
         return left(leaf, self._bound(values, 0)) if values else 0
 
     def last(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
-        """Where they stop."""
         return left(leaf, self._bound(values, 1)) if values else len(leaf)
 
 
@@ -178,7 +179,6 @@ class TupleCodec:
         self._parts = pkey_parts
 
     def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key:
-        """The packed integer of one entry; values beyond the type are clamped to where NULL stands."""
         own = _with_null(values)
         return own + pkey if isinstance(pkey, tuple) else (*own, pkey)
 
