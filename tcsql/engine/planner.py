@@ -117,7 +117,17 @@ class Planner:
         operands = _Operands(self._table, conjunction)
         found = [access for template in self._shaped(conjunction, order) if (access := _bind(template, operands))]
         found.extend(self._texts(conjunction, order))
-        return found
+        return found or [self._scan(conjunction, order)]
+
+    def _scan(self, conjunction: Conjunction, order: Order) -> Access:
+        """The whole table, every condition left to test: what remains when an IN list opens too many runs."""
+        primary = self._table.primary
+        ordered = _gives_order(self._table, order, set(), primary.columns)
+        everything = tuple(range(len(conjunction)))
+        template = Template(primary, (), (), None, (), (EVERY_VALUE,), everything, ordered, order.descending)
+        access = _bind(template, _Operands(self._table, conjunction))
+        assert access is not None  # one run
+        return access
 
     def direct(self, conjunction: Conjunction, order: Order) -> Access | None:
         """The access that gives order and total at once, if there is one: nothing can be cheaper."""
@@ -202,8 +212,10 @@ class Planner:
         }
         if not texts:
             return
+        key = self._table.schema.primary_key
         for condition in conjunction:
-            text = texts.get(condition.column or self._table.schema.primary_key[0])
+            name = condition.column if condition.column is not None or len(key) > 1 else key[0]
+            text = texts.get(name) if name is not None else None  # a key of several columns has no index of its text
             if text is None or condition.negated or condition.operator not in SERVED:
                 continue
             leaves = text.candidates(condition.operator, condition.operand)
