@@ -7,6 +7,7 @@ pools, so that conditions match. Everything is in stored form.
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -97,25 +98,42 @@ TEXTS = (
     *("the quick brown fox", "quick fox", "100% sure", "a_b", "$^.*", "2026-11-20", "😀"),
 )
 
-VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {
-    INT: st.sampled_from((0, 1, 2, 3, 5, 7, -1, -7, 12, 1000, INT.low, INT.high)) | st.integers(-20, 20),
-    TINY: st.integers(-3, 3),
-    BIG: st.sampled_from((0, 1, 7, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1)) | st.integers(0, 9),
-    PRICE: (st.integers(-300, 300) | st.sampled_from((0, 10**10 - 1, -(10**10) + 1))).map(
-        lambda scaled: f"{Decimal(scaled).scaleb(-2):.2f}"
+#: Small pools: collisions, ties and hits are the rule.
+POOLS: dict[ColumnType, tuple[Any, ...]] = {
+    INT: (0, 1, 2, 3, 5, 7, -1, -7, 12, 1000, INT.low, INT.high, *range(-9, 20)),
+    TINY: (-3, -2, -1, 0, 1, 2, 3, TINY.low, TINY.high),
+    BIG: (*range(9), 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1),
+    PRICE: (
+        *(f"{Decimal(each).scaleb(-2):.2f}" for each in range(-300, 300, 25)),
+        "99999999.99",
+        "-99999999.99",
+        "1.01",
     ),
-    WIDE: st.sampled_from(("0." + "0" * 30, "0." + "0" * 29 + "1", "-" + "9" * 35 + "." + "9" * 30, "7." + "0" * 30)),
-    DOUBLE: st.sampled_from((0, 1, 0.1, 0.5, -0.5, 7, 1e300, -1e300, 1e16, 5e-324, 2.0**53, 0.30000000000000004)),
-    VARCHAR: st.sampled_from(TEXTS) | st.text("ab ,é中1", max_size=6),
-    TEXT: st.sampled_from(TEXTS) | st.text("ab ,é中1", max_size=12) | st.just("lorem ipsum " * 30),
-    ENUM: st.sampled_from(ENUM.members),
-    DATE: st.sampled_from(("1000-01-01", "2026-11-20", "2026-11-21", "9999-12-31")),
-    DATETIME: st.sampled_from(
-        ("2026-11-20 15:04:05", "2026-11-20 15:04:06", "1970-01-01 00:00:00")
-    ),
-    MICROS: st.sampled_from(("2026-11-20 15:04:05.000000", "2026-11-20 15:04:05.000001", "2038-01-19 03:14:07.999999")),
-    BLOB: st.sampled_from(("", "AA==", "AAE=", "/w==", "YWJj", "YWI=")),
+    WIDE: ("0." + "0" * 30, "0." + "0" * 29 + "1", "-" + "9" * 35 + "." + "9" * 30, "7." + "0" * 30),
+    DOUBLE: (0, 1, 0.1, 0.5, -0.5, 7, 1e300, -1e300, 1e16, 5e-324, 2.0**53, 0.30000000000000004, 1.7e308),
+    VARCHAR: TEXTS,
+    TEXT: (*TEXTS, "lorem ipsum " * 30),
+    ENUM: ENUM.members,
+    DATE: ("1000-01-01", "2026-11-20", "2026-11-21", "9999-12-31"),
+    DATETIME: ("2026-11-20 15:04:05", "2026-11-20 15:04:06", "1970-01-01 00:00:00"),
+    MICROS: ("2026-11-20 15:04:05.000000", "2026-11-20 15:04:05.000001", "2038-01-19 03:14:07.999999"),
+    BLOB: ("", "AA==", "AAE=", "/w==", "YWJj", "YWI="),
 }
+#: Larger pools for columns of a primary key, or tables would stay tiny.
+KEYS: dict[ColumnType, tuple[Any, ...]] = {
+    **POOLS,
+    INT: (*POOLS[INT], *range(100, 200)),
+    TINY: tuple(range(-60, 60)),
+    BIG: (*POOLS[BIG], *range(100, 200)),
+    PRICE: (*POOLS[PRICE], *(f"{each}.50" for each in range(-60, 60))),
+    DOUBLE: (*POOLS[DOUBLE], *(each + 0.5 for each in range(1, 60))),
+    VARCHAR: (*TEXTS, *(f"k{each}" for each in range(60))),
+    TEXT: (*TEXTS, *(f"k{each}" for each in range(60))),
+    DATE: (*POOLS[DATE], *(f"2026-01-{each:02}" for each in range(1, 32))),
+}
+VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {kind: st.sampled_from(pool) for kind, pool in POOLS.items()}
+VALUES[VARCHAR] |= st.text("ab ,é中1", max_size=6)
+VALUES[TEXT] |= st.text("ab ,é中1", max_size=12)
 
 NUMBERS = st.sampled_from(
     (
@@ -255,15 +273,35 @@ def values(column: Column) -> st.SearchStrategy[JsonValue]:
 ONLY_MYSQL = {DATE: "0000-00-00", DATETIME: "0000-00-00 00:00:00", ENUM: "", VARCHAR: "longer than declared " * 5}
 
 
-@st.composite
-def rows(draw: st.DrawFn, schema: TableSchema, trusted: bool = False) -> dict[str, JsonValue]:
+def rows(schema: TableSchema, trusted: bool = False) -> st.SearchStrategy[dict[str, JsonValue]]:
+    return tables(schema, 1, 1, trusted).map(lambda found: found[0])
+
+
+def tables(
+    schema: TableSchema, least: int, most: int, trusted: bool = False
+) -> st.SearchStrategy[list[dict[str, JsonValue]]]:
+    """Many rows from one seed: a hundred draws cost Hypothesis more than all else together."""
+    return st.builds(
+        lambda size, seed: [_row(schema, trusted, dice) for dice in [random.Random(seed)] for _ in range(size)],
+        st.integers(least, most),
+        st.integers(0, 2**32),
+    )
+
+
+def _row(schema: TableSchema, trusted: bool, dice: random.Random) -> dict[str, JsonValue]:
     """A row; columns that have a DEFAULT or count up by themselves may be left out."""
     row = {}
     for column in schema.columns:
         optional = column.nullable or column.has_default or column.auto_increment
-        if not (optional and draw(st.integers(0, 9)) == 0):
-            odd = trusted and column.type in ONLY_MYSQL and draw(st.booleans())
-            row[column.name] = ONLY_MYSQL[column.type] if odd else draw(values(column))
+        if optional and dice.random() < 0.1:
+            continue
+        pool = KEYS if column.name in schema.primary_key else POOLS
+        value = dice.choice(pool[column.type])
+        if column.nullable and dice.random() < 0.2:
+            value = None
+        if trusted and column.type in ONLY_MYSQL and dice.random() < 0.3:
+            value = ONLY_MYSQL[column.type]
+        row[column.name] = value
     return row
 
 

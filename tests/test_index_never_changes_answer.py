@@ -14,14 +14,16 @@ from tcsql.engine.result import CountResult, Page
 from tcsql.engine.schema import IndexDef, TableSchema
 from tests.duel import NOW, Duel
 from tests.model import Row
-from tests.strategies import conditions, effort, filters, groups, indexes, orders, rows, schemas, selects
+from tests.strategies import conditions, effort, filters, groups, indexes, orders, schemas, selects, tables
 
 
 @st.composite
 def filled(draw: st.DrawFn) -> tuple[TableSchema, list[Row], list[IndexDef]]:
     """A schema without indexes, its rows, and indexes to try."""
-    schema = replace(draw(schemas()), indexes=())
-    content = draw(st.lists(rows(schema), min_size=5, max_size=40))
+    schema = draw(schemas())
+    columns = tuple(replace(column, auto_increment=False) for column in schema.columns)
+    schema = replace(schema, columns=columns, indexes=())
+    content = draw(tables(schema, 5, 120))
     return schema, content, [draw(indexes(schema, f"i{at}")) for at in range(draw(st.integers(1, 5)))]
 
 

@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 )
 
 from tcsql.engine import change as ch
-from tcsql.engine import directory, index, postings, table
-from tcsql.engine.query import Condition, Filter, Operator, Select
+from tcsql.engine import cost, directory, executor, index, planner, postings, table
+from tcsql.engine.query import Condition, Count, Filter, Group, Operator, Select
 from tcsql.engine.result import Page
 from tcsql.engine.schema import Column, TableSchema
 from tests.duel import Bookmark, Duel
@@ -38,6 +38,7 @@ from tests.strategies import (
     rows,
     schemas,
     selects,
+    tables,
     values,
 )
 
@@ -52,6 +53,9 @@ def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "RESHAPE_AT", frozenset({8, 16, 32}))
     monkeypatch.setattr(table, "BUILD_AT_ONCE", 10)
     monkeypatch.setattr(table, "SLICE_ROWS", 3)
+    monkeypatch.setattr(executor, "SLICE_ROWS", 5)
+    monkeypatch.setattr(cost, "MIN_WALK_ROWS", 4)
+    monkeypatch.setattr(planner, "MAX_RUNS", 3)
 
 
 class History(RuleBasedStateMachine):
@@ -81,11 +85,10 @@ class History(RuleBasedStateMachine):
     def put_one(self, data: st.DataObject) -> None:
         self.duel.change(ch.Upsert(NAME, [data.draw(rows(self.schema))]))
 
-    @rule(data=st.data(), size=st.integers(2, 25), trusted=st.booleans())
-    def load(self, data: st.DataObject, size: int, trusted: bool) -> None:
+    @rule(data=st.data(), most=st.sampled_from((5, 20, 60)), trusted=st.booleans())
+    def load(self, data: st.DataObject, most: int, trusted: bool) -> None:
         trusted = trusted and all(column.type != BLOB for column in self.schema.columns)  # MySQL's would be raw
-        content = data.draw(st.lists(rows(self.schema, trusted), min_size=size, max_size=size))
-        self.duel.change(ch.Upsert(NAME, content, trusted))
+        self.duel.change(ch.Upsert(NAME, data.draw(tables(self.schema, 2, most, trusted)), trusted))
 
     @rule(data=st.data())
     def put_what_does_not_fit(self, data: st.DataObject) -> None:
@@ -124,17 +127,17 @@ class History(RuleBasedStateMachine):
         """One request: later changes see what earlier ones did; one refusal undoes all."""
         column = data.draw(st.sampled_from(self.schema.columns))
         changes: list[ch.Change] = [
-            ch.Upsert(NAME, data.draw(st.lists(rows(self.schema), max_size=5))),
+            ch.Upsert(NAME, data.draw(tables(self.schema, 0, 5))),
             ch.Update(NAME, data.draw(filters(self.schema)), {column.name: data.draw(values(column))}),
             ch.Delete(NAME, data.draw(filters(self.schema))),
-            ch.Upsert(NAME, data.draw(st.lists(rows(self.schema), max_size=5))),
+            ch.Upsert(NAME, data.draw(tables(self.schema, 0, 5))),
         ]
         self.duel.change(*data.draw(st.permutations(changes)))
 
     @rule(data=st.data())
     def do_and_undo(self, data: st.DataObject) -> None:
         changes: list[ch.Change] = [
-            ch.Upsert(NAME, data.draw(st.lists(rows(self.schema), max_size=5))),
+            ch.Upsert(NAME, data.draw(tables(self.schema, 0, 5))),
             ch.Delete(NAME, data.draw(filters(self.schema))),
             ch.Truncate(NAME),
             ch.DropTable(NAME),
@@ -228,6 +231,24 @@ class History(RuleBasedStateMachine):
         self.duel.ask(data.draw(groups(self.schema)))
 
     @rule(data=st.data())
+    def ask_while_others_write(self, data: st.DataObject) -> None:
+        """A question in slices, with changes in between, is answered for one of the states it has seen."""
+        query: Select | Count | Group = data.draw(selects(self.schema) | counts(self.schema) | groups(self.schema))
+        steps = self.duel.database.steps(query)
+        seen = [self.duel.expected(query)]
+        patience = data.draw(st.integers(1, 30))
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                assert any(self.duel.agrees(query, stop.value, state) for state in seen), query
+                return
+            patience -= 1
+            if patience > 0:
+                self.duel.change(ch.Upsert(NAME, data.draw(tables(self.schema, 1, 2))))
+                seen.append(self.duel.expected(query))
+
+    @rule(data=st.data())
     def find_one(self, data: st.DataObject) -> None:
         row = data.draw(rows(self.schema))
         conditions = tuple(
@@ -257,4 +278,4 @@ class History(RuleBasedStateMachine):
 
 
 def test_any_history_leaves_engine_and_model_equal() -> None:
-    run_state_machine_as_test(History, settings=effort(60, steps=30))  # type: ignore[no-untyped-call]  # hypothesis
+    run_state_machine_as_test(History, settings=effort(60, steps=30))
