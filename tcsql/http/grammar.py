@@ -118,7 +118,7 @@ class Grammar:
             raise UnknownCommand(f'unknown command "{command[:64]}"', did_you_mean(command, COMMANDS))
         _refuse_foreign(command, parameters)
         if command == "sql":
-            if "sql" not in values:
+            if not values.get("sql", "").strip():
                 raise BadRequest("no statement", 'send {"sql": "CREATE TABLE ..."}')
             return SqlRequest(values["sql"])
         names = self.names(values.get("table"))

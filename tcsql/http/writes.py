@@ -24,8 +24,9 @@ from tcsql.http import render
 from tcsql.http.bodies import LineSplitter, RowReader, json_value, looks_like_json, unwrapped
 from tcsql.http.grammar import DeleteRequest, Grammar, InsertRequest, ReadRequest, Request, UpdateRequest
 from tcsql.http.messages import Body, Head
-from tcsql.http.parameters import Parameters, of_json, of_query
+from tcsql.http.parameters import COMMANDS, Parameters, of_json, of_query
 from tcsql.sql import changes_of
+from tcsql.sql.parser import parse_statements
 from tcsql.storage.store import Store
 from tcsql.storage.ticket import Ticket
 
@@ -66,7 +67,7 @@ class Writer:
             if not isinstance(request, InsertRequest) or request.rows is not None:
                 raise BadRequest(f"{NDJSON} is the body of an insert", "add command=insert to the URL")
             return await self._bulk(request.schema, body)
-        if command in ("insert", "update"):
+        if command in ("insert", "update") or command not in (None, *COMMANDS):
             request = self._grammar.request(parameters)  # a wrong table is refused before the body is read
             return await self._carry_out(request, _Data(unwrapped(await self._read(head, body))))
         text = await self._read(head, body)
@@ -113,7 +114,7 @@ class Writer:
             return Written("delete", render.deleted(done.tally, done.lsn), done.lsn, done.tally.deleted)
         changes = changes_of(request.sql, self._schema_or_none)
         done = await self._store.commit(changes)
-        return Written("sql", render.executed(len(changes), done.lsn), done.lsn, 0)
+        return Written("sql", render.executed(len(parse_statements(request.sql)), done.lsn), done.lsn, 0)
 
     def _schema_or_none(self, table: str) -> TableSchema | None:
         try:

@@ -1,0 +1,154 @@
+"""A real server in a process of its own, for tests that speak HTTP to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+import orjson
+
+from tcsql.settings import ENVIRONMENT_PREFIX
+
+START_S = 30.0
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment without settings of the machine the tests run on."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    return plain | {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"} | extra
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tcsql", *arguments]
+
+
+@dataclass
+class Running:
+    """One server process. ``url`` is known when it listens."""
+
+    process: subprocess.Popen[bytes]
+    errors: BinaryIO
+    url: str
+    lines: list[str]
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def get(self, query: str, **how: Any) -> httpx.Response:
+        return self.client.get(f"{self.url}/?{query}", **how)
+
+    def post(self, query: str, content: object = b"", kind: str | None = None, **how: Any) -> httpx.Response:
+        """A POST; what is not bytes is sent as JSON."""
+        if not isinstance(content, bytes) and not hasattr(content, "__next__"):
+            content, kind = orjson.dumps(content), kind or "application/json"
+        headers = how.pop("headers", {}) | ({"content-type": kind} if kind else {})
+        return self.client.post(f"{self.url}/?{query}", content=content, headers=headers, **how)  # type: ignore[arg-type]  # bytes or an iterator of them
+
+    def sql(self, text: str) -> dict[str, Any]:
+        answer = self.post("command=sql", {"sql": text})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        answer = self.get("command=select&" + query)
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["rows"])
+
+    def raw(self, request: bytes, *, until_close: bool = True, timeout_s: float = 10) -> bytes:
+        """Bytes as they are over a socket of their own, and all that comes back."""
+        with socket.create_connection(self.address, timeout=timeout_s) as connection:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(request)
+            answer = b""
+            while until_close or b"\r\n\r\n" not in answer:
+                try:
+                    piece = connection.recv(65_536)
+                except ConnectionError:
+                    break
+                if not piece:
+                    break
+                answer += piece
+            return answer
+
+    def wait_until_ready(self) -> None:
+        while " ready on " not in self.lines[-1]:
+            self.lines.append(_line(self.process))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the server; its exit code."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=START_S)
+
+    def stderr(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read().decode()
+
+
+def _line(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().decode()
+
+
+@contextlib.contextmanager
+def serving(
+    data: Path, *flags: str, ready: bool = True, variables: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """A server on a free port; ended with the block."""
+    arguments = command("serve", "--data", str(data), "--port", "0", *flags)
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=errors, env=environment(**variables or {}), cwd=data.parent
+        )
+        try:
+            first = _line(process)
+            if not first:
+                process.wait(START_S)
+                errors.seek(0)
+                raise AssertionError(f"the server did not start: {errors.read().decode()}")
+            running = Running(process, errors, first.split()[-1], [first])
+            if ready:
+                running.wait_until_ready()
+            yield running
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(START_S)
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def finished(*arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    """A command run to its end."""
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        env=environment(**extra),
+        cwd=cwd,
+        check=False,
+    )
+
+
+def wait_for(condition: Any, timeout_s: float = 10) -> None:
+    """Look until it holds."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.01)
