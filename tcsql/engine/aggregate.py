@@ -1,7 +1,7 @@
 """Group totals by scan: count, sum, avg, min and max per group, as MySQL defines them.
 
 NULL values are skipped and NULL is a group of its own. Sums are exact: integers as integers, DECIMAL as
-scaled integers, floats by ``math.fsum`` so that the order of adding never shows; averages of exact columns
+scaled integers, floats by exact partial sums so that the order of adding never shows; averages of exact columns
 carry four digits more than the column, rounded half away from zero. Text columns are summed by the contract's
 reading of numbers and give a float, as MySQL does. Memory: one accumulator per group.
 """
@@ -95,7 +95,7 @@ class _Column:
         if kind is not None and kind.kind in (Kind.INTEGER, Kind.DECIMAL):
             return _exact_average(of, kind) if average else kind.stored(of.exact)
         try:
-            total = math.fsum(of.floats) if kind is not None and kind.kind is Kind.FLOAT else of.exact
+            total = Fraction(of.exact) + sum(map(Fraction, _partials(of.floats)))
             number = float(total / of.count if average else total)
         except OverflowError:
             return None

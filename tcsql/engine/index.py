@@ -144,12 +144,13 @@ class OrderedIndex:
         self.whole: Leaf = SortedList()
         self.leaves: dict[KeyValue, Leaf] = {}
         self.directory = Directory([], self._rows_of)
+        self._size = 0
 
     def _rows_of(self, value: KeyValue) -> int:
         return len(self.leaves[value])
 
     def __len__(self) -> int:
-        return sum(map(len, self.leaves.values())) if self.partitioned else len(self.whole)
+        return self._size
 
     # --- changing -------------------------------------------------------------------------------------------
 
@@ -157,6 +158,7 @@ class OrderedIndex:
         """Replace the content by these rows' entries, sorted once. O(n log n), O(n) when they come sorted."""
         repeats = bool(columns) and len(set(columns[0])) * MIN_REPETITION <= len(pkeys)
         self._shape(partitioned=bool(columns) and (repeats or not pkeys))
+        self._size = len(pkeys)
         if not self.partitioned:
             self.whole = SortedList(keys_of(self.codec, columns, pkeys))
             return
@@ -177,6 +179,7 @@ class OrderedIndex:
 
     def add(self, values: Sequence[KeyValue], pkey: PKey) -> None:
         """One entry more. O(log n)."""
+        self._size += 1
         if not self.partitioned:
             self.whole = postings.add(self.whole, self.codec.key(values, pkey))
             return
@@ -193,12 +196,13 @@ class OrderedIndex:
     def discard(self, values: Sequence[KeyValue], pkey: PKey) -> None:
         """One entry less; nothing happens when it is not there (an index under construction)."""
         if not self.partitioned:
-            postings.discard(self.whole, self.codec.key(values, pkey))
+            self._size -= postings.discard(self.whole, self.codec.key(values, pkey))
             return
         value = values[0]
         leaf = self.leaves.get(value)
         if leaf is None or not postings.discard(leaf, self.codec.key(values[1:], pkey)):
             return
+        self._size -= 1
         if value is not None:
             self.directory.grow(value, -1)
         if not leaf:
@@ -259,12 +263,9 @@ class OrderedIndex:
 
     @property
     def memory_bytes(self) -> int:
-        """Estimate: containers, and the key objects that are the index's own."""
+        """Estimate: containers, and the key objects that are the index's own. O(1)."""
         own_key = 0 if not self.declared[self.partitioned :] else 48 if len(self.codec.columns) <= 3 else 96
-        if not self.partitioned:
-            return postings.leaf_bytes(self.whole) + own_key * len(self.whole)
-        leaves = sum(map(postings.leaf_bytes, self.leaves.values()))
-        return leaves + 100 * len(self.leaves) + own_key * len(self)
+        return self._size * (postings.ENTRY_BYTES + own_key) + len(self.leaves) * postings.LEAF_BYTES + 1_000
 
     def check_invariants(self) -> None:
         """AssertionError when order, directory or counts are wrong. O(n)."""
@@ -274,6 +275,7 @@ class OrderedIndex:
             assert keys == sorted(keys), f"index {self.definition.name}: entries out of order"
             if isinstance(leaf, SortedList):
                 leaf._check()  # type: ignore[attr-defined]  # noqa: SLF001  # the library's own invariant check
+        assert self._size == sum(map(len, leaves)), f"index {self.definition.name}: entry count"
         if self.partitioned:
             assert all(self.leaves.values()), f"index {self.definition.name}: empty partition"
             self.directory.check_invariants()

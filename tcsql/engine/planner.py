@@ -35,7 +35,7 @@ from tcsql.engine.table import Table
 from tcsql.engine.textindex import SERVED, TextIndex
 
 #: An IN list may open this many runs; a longer one is tested row by row, as one set look-up each.
-MAX_RUNS: Final = 4_096
+MAX_RUNS: Final = 1_000
 #: Share of rows that a condition is taken to keep when no index knows.
 GUESS: Final = 0.3
 #: Sorting costs a decode and a key per row on top of the fetch.

@@ -16,6 +16,9 @@ from sortedcontainers import SortedList
 from tcsql.engine.keys import Key, Leaf
 
 LIST_LIMIT: Final = 1_500
+#: What an entry costs in its container, and a leaf with its place in a dict and the directory (estimates).
+ENTRY_BYTES: Final = 9
+LEAF_BYTES: Final = 220
 
 
 def make_leaf(keys: list[Key]) -> Leaf:
@@ -65,8 +68,3 @@ def slice_of(leaf: Leaf, start: int, stop: int, reverse: bool) -> Iterator[Key]:
     if reverse:
         return islice(reversed(leaf), len(leaf) - stop, len(leaf) - start)
     return islice(leaf, start, stop)
-
-
-def leaf_bytes(leaf: Leaf) -> int:
-    """Memory of the containers, entries' own objects apart."""
-    return 56 + 9 * len(leaf) if isinstance(leaf, list) else 1_000 + 9 * len(leaf)

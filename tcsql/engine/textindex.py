@@ -139,7 +139,8 @@ class TextIndex:
 
     @property
     def memory_bytes(self) -> int:
-        return sum(map(postings.leaf_bytes, self.leaves.values())) + 160 * len(self.leaves)
+        """Estimate. O(1)."""
+        return self.entries * postings.ENTRY_BYTES + len(self.leaves) * postings.LEAF_BYTES
 
     def check_invariants(self) -> None:
         """AssertionError when postings, vocabulary or the entry count are wrong."""
