@@ -71,9 +71,10 @@ class History(RuleBasedStateMachine):
     def schema(self) -> TableSchema:
         return self.duel.schema(NAME)
 
-    @initialize(schema=schemas(NAME))
-    def create(self, schema: TableSchema) -> None:
+    @initialize(data=st.data(), schema=schemas(NAME), most=st.sampled_from((0, 15, 60)))
+    def create(self, data: st.DataObject, schema: TableSchema, most: int) -> None:
         self.duel.change(ch.CreateTable(schema))
+        self.duel.change(ch.Upsert(NAME, data.draw(tables(schema, 0, most))))
 
     def fresh(self, prefix: str) -> str:
         self.named += 1
@@ -149,9 +150,10 @@ class History(RuleBasedStateMachine):
 
     # --- schema ---------------------------------------------------------------------------------------------
 
-    @rule()
-    def truncate(self) -> None:
-        self.duel.change(ch.Truncate(NAME))
+    @rule(dice=st.integers(0, 4))
+    def truncate(self, dice: int) -> None:
+        if dice == 4:
+            self.duel.change(ch.Truncate(NAME))
 
     @rule(data=st.data())
     def create_index(self, data: st.DataObject) -> None:
@@ -278,4 +280,4 @@ class History(RuleBasedStateMachine):
 
 
 def test_any_history_leaves_engine_and_model_equal() -> None:
-    run_state_machine_as_test(History, settings=effort(60, steps=30))
+    run_state_machine_as_test(History, settings=effort(150, steps=40))
