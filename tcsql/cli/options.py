@@ -31,12 +31,13 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         command(effective, **arguments)
 
     parameters = [parameter for name, parameter in own.items() if name != "effective"]
-    parameters.append(_parameter("config", "--config", f"configuration file [default: {DEFAULT_FILE} if it exists]"))
+    parameters.append(_parameter("config", "--config", f"configuration file (default: {DEFAULT_FILE} if it exists)"))
     for option in OPTIONS.values():
         about = option.metadata
         unit = f" ({about['unit']})" if about["unit"] else ""
-        default = f" [default: {str(option.default).lower() if isinstance(option.default, bool) else option.default}]"
-        choices = f" [{'|'.join(about['choices'])}]" if about["choices"] else ""
+        # In parentheses: square brackets are markup to the help's printer, and vanish.
+        default = f" (default: {str(option.default).lower() if isinstance(option.default, bool) else option.default})"
+        choices = f": {', '.join(about['choices'])}" if about["choices"] else ""
         text = f"{about['reason']}{unit}{choices}{default if option.default != '' else ''}"
         parameters.append(_parameter(option.name, flag(option.name), text, f"Settings: {about['section']}"))
     run.__name__, run.__doc__ = command.__name__, command.__doc__
