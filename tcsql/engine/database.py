@@ -8,28 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from tcsql.engine import evolution
 from tcsql.engine.aggregate import group_steps
 from tcsql.engine.change import (
-    AddColumn,
     Batch,
     Change,
-    CreateIndex,
-    CreateTable,
     Delete,
     DeleteKeys,
-    DropColumn,
-    DropIndex,
-    DropTable,
-    RenameColumn,
-    RenameTable,
     RowOp,
     RowsBatch,
     SchemaBatch,
     SchemaChange,
     Tally,
-    Truncate,
     Update,
     Upsert,
 )
@@ -42,7 +34,7 @@ from tcsql.engine.result import CountResult, Result
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.table import Table
 from tcsql.engine.writes import RowWriter
-from tcsql.errors import SchemaConflict, UnknownTable, UnsupportedStatement, did_you_mean
+from tcsql.errors import UnknownTable, UnsupportedStatement, did_you_mean
 
 #: L-7: rows one query may examine.
 QUERY_BUDGET_ROWS = 2_000_000
@@ -50,6 +42,7 @@ QUERY_BUDGET_ROWS = 2_000_000
 RESTARTS = 3
 
 Undo = list[Callable[[], None]]
+T = TypeVar("T")
 
 
 class Database:
@@ -100,29 +93,51 @@ class Database:
 
     def check(self, changes: Sequence[Change], now: datetime) -> Batch:
         """The batch these changes make, or the error of the first that cannot be done. Changes nothing."""
+        return finish(self.check_steps(changes, now))
+
+    def check_steps(self, changes: Sequence[Change], now: datetime) -> Generator[None, None, Batch]:
+        """``check`` in slices: an update or delete may have to search. The batch holds until the next ``apply``.
+
+        When a table concerned has changed between two slices it begins again, the last time without a break.
+        """
         if all(isinstance(change, SchemaChange) for change in changes):
             return self._check_schemas(changes, now)  # type: ignore[arg-type]  # just tested
-        writers: dict[str, RowWriter] = {}
+        for _ in range(RESTARTS):
+            writers: dict[str, RowWriter] = {}
+            attempt = self._check_rows(changes, now, writers)
+            while True:
+                try:
+                    next(attempt)
+                except StopIteration as stop:
+                    batch: Batch = stop.value
+                    return batch
+                yield
+                if any(self._tables.get(name) is not w.table or w.is_overtaken for name, w in writers.items()):
+                    break
+        return finish(self._check_rows(changes, now, {}))
+
+    def _check_rows(
+        self, changes: Sequence[Change], now: datetime, writers: dict[str, RowWriter]
+    ) -> Generator[None, None, Batch]:
         for change in changes:
             if isinstance(change, SchemaChange):
                 raise UnsupportedStatement("rows and schema cannot change in one request")
             writer = writers.get(change.table)
             if writer is None:
                 table = self.table(change.table)
-                writer = writers[change.table] = RowWriter(
-                    table, self._executor(table, Work(self.query_budget_rows)), now
-                )
+                executor = self._executor(table, Work(self.query_budget_rows))
+                writer = writers[change.table] = RowWriter(table, executor, now)
             match change:
                 case Upsert():
                     writer.upsert(change)
                 case Update():
-                    writer.update(change)
+                    yield from writer.update(change)
                 case Delete():
-                    writer.delete(change)
+                    yield from writer.delete(change)
                 case DeleteKeys():
                     writer.delete_keys(change)
         parts = tuple(part for writer in writers.values() if (part := writer.batch()).ops)
-        counters = {self.table(name).id: writer.auto_increment for name, writer in writers.items()}
+        counters = {writer.table.id: writer.auto_increment for writer in writers.values()}
         return Batch(parts, _sum_tallies([writer.tally() for writer in writers.values()]), counters)
 
     def _check_schemas(self, changes: Sequence[SchemaChange], now: datetime) -> Batch:
@@ -130,7 +145,7 @@ class Database:
         parts: list[SchemaBatch] = []
         fresh = self._next_id
         for change in changes:
-            part = _schema_part(change, staged, fresh, now)
+            part = evolution.schema_part(change, staged, fresh, now)
             if part is None:
                 continue
             fresh += part.before is None
@@ -140,7 +155,9 @@ class Database:
                 staged[part.table_id] = part.after
             parts.append(part)
         counters = {
-            part.table_id: _first_key(part) for part in parts if part.after and (part.removes_rows or not part.before)
+            part.table_id: evolution.first_key(part)
+            for part in parts
+            if part.after and (part.removes_rows or not part.before)
         }
         return Batch(tuple(parts), Tally(), counters)
 
@@ -225,13 +242,7 @@ class Database:
 
     def query(self, query: Query) -> Result:
         """The answer at once, whatever it costs."""
-        steps = self.steps(query)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                result: Result = stop.value
-                return result
+        return finish(self.steps(query))
 
     def steps(self, query: Query) -> Generator[None, None, Result]:
         """The answer in slices of at most a few hundred rows; between them the tables may change.
@@ -262,9 +273,7 @@ class Database:
         table = self.table(query.table)
         work = self._work(table, query)
         executor = self._executor(table, work)
-        steps = _run(query, executor)
-        for _ in steps:
-            pass
+        finish(_run(query, executor))
         return explain(executor, query)
 
     def _work(self, table: Table, query: Query) -> Work:
@@ -285,6 +294,16 @@ class Database:
         for name, table in self._tables.items():
             assert table.schema.name == name, f"{name} is called {table.schema.name}"
             table.check_invariants()
+
+
+def finish(steps: Generator[None, None, T]) -> T:
+    """Drive steps to their result without a break."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
 
 def _run(query: Query, executor: Executor) -> Generator[None, None, Result]:
@@ -317,42 +336,6 @@ def _sum_tallies(tallies: Sequence[Tally]) -> Tally:
         sum(tally.deleted for tally in tallies),
         generated[-1] if generated else None,
     )
-
-
-def _schema_part(change: SchemaChange, staged: dict[int, TableSchema], fresh: int, now: datetime) -> SchemaBatch | None:
-    """One schema change against the schemas as the request has made them so far; None when nothing is to do."""
-    ids = {schema.name: table_id for table_id, schema in staged.items()}
-    if isinstance(change, CreateTable):
-        if change.schema.name in ids:
-            if change.if_not_exists:
-                return None
-            raise SchemaConflict(f'there is a table "{change.schema.name}" already')
-        evolution.validate(change.schema)
-        return SchemaBatch(fresh, None, change.schema)
-    if change.table not in ids:
-        if isinstance(change, DropTable) and change.if_exists:
-            return None
-        raise UnknownTable(f'there is no table "{change.table[:64]}"', did_you_mean(change.table, ids))
-    table_id = ids[change.table]
-    schema = staged[table_id]
-    match change:
-        case DropTable():
-            return SchemaBatch(table_id, schema, None, removes_rows=True)
-        case Truncate():
-            return SchemaBatch(table_id, schema, schema, removes_rows=True)
-        case RenameTable():
-            if change.to in ids:
-                raise SchemaConflict(f'there is a table "{change.to}" already')
-            after = schema.with_(name=change.to)
-            evolution.validate(after)
-        case AddColumn() | DropColumn() | RenameColumn() | CreateIndex() | DropIndex():
-            after = evolution.altered(schema, change, now)
-    return None if after is schema else SchemaBatch(table_id, schema, after)
-
-
-def _first_key(part: SchemaBatch) -> int:
-    """AUTO_INCREMENT of a new table as declared; TRUNCATE begins again with 1, as in MySQL."""
-    return 1 if part.before is not None or part.after is None else part.after.auto_increment
 
 
 def _table_status(table: Table) -> dict[str, object]:

@@ -9,12 +9,60 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from tcsql.engine.change import AddColumn, CreateIndex, DropColumn, DropIndex, RenameColumn
+from tcsql.engine.change import (
+    AddColumn,
+    CreateIndex,
+    CreateTable,
+    DropColumn,
+    DropIndex,
+    DropTable,
+    RenameColumn,
+    RenameTable,
+    SchemaBatch,
+    SchemaChange,
+    Truncate,
+)
 from tcsql.engine.schema import NAME, Column, IndexDef, TableSchema, now_text
 from tcsql.engine.values import JsonValue, Kind
-from tcsql.errors import InvalidValue, SchemaConflict, UnknownIndex, did_you_mean
+from tcsql.errors import InvalidValue, SchemaConflict, UnknownIndex, UnknownTable, did_you_mean
 
 AlterChange = AddColumn | DropColumn | RenameColumn | CreateIndex | DropIndex
+
+
+def schema_part(change: SchemaChange, staged: dict[int, TableSchema], fresh: int, now: datetime) -> SchemaBatch | None:
+    """One schema change against the schemas as the request has made them so far; None when nothing is to do."""
+    ids = {schema.name: table_id for table_id, schema in staged.items()}
+    if isinstance(change, CreateTable):
+        if change.schema.name in ids:
+            if change.if_not_exists:
+                return None
+            raise SchemaConflict(f'there is a table "{change.schema.name}" already')
+        validate(change.schema)
+        return SchemaBatch(fresh, None, change.schema)
+    if change.table not in ids:
+        if isinstance(change, DropTable) and change.if_exists:
+            return None
+        raise UnknownTable(f'there is no table "{change.table[:64]}"', did_you_mean(change.table, ids))
+    table_id = ids[change.table]
+    schema = staged[table_id]
+    match change:
+        case DropTable():
+            return SchemaBatch(table_id, schema, None, removes_rows=True)
+        case Truncate():
+            return SchemaBatch(table_id, schema, schema, removes_rows=True)
+        case RenameTable():
+            if change.to in ids:
+                raise SchemaConflict(f'there is a table "{change.to}" already')
+            after = schema.with_(name=change.to)
+            validate(after)
+        case AddColumn() | DropColumn() | RenameColumn() | CreateIndex() | DropIndex():
+            after = altered(schema, change, now)
+    return None if after is schema else SchemaBatch(table_id, schema, after)
+
+
+def first_key(part: SchemaBatch) -> int:
+    """AUTO_INCREMENT of a new table as declared; TRUNCATE begins again with 1, as in MySQL."""
+    return 1 if part.before is not None or part.after is None else part.after.auto_increment
 
 
 def validate(schema: TableSchema) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from tcsql.engine.change import Delete, DeleteKeys, Row, RowOp, RowsBatch, Tally, Update, Upsert
 from tcsql.engine.conditions import filter_test
-from tcsql.engine.executor import Executor
+from tcsql.engine.executor import Executor, Steps
 from tcsql.engine.query import Filter
 from tcsql.engine.rows import decode, encode
 from tcsql.engine.schema import Column, TableSchema, now_text
@@ -29,7 +29,8 @@ class RowWriter:
     """The row operations of one request on one table."""
 
     def __init__(self, table: Table, executor: Executor, now: datetime) -> None:
-        self._table = table
+        self.table = table
+        self._version = table.version
         self._schema = table.schema
         self._executor = executor
         self._now = now
@@ -38,20 +39,25 @@ class RowWriter:
         self.inserted = self.replaced = self.updated = self.deleted = 0
         self.last_insert_id: int | None = None
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Another request has changed the table meanwhile: what was found may be stale."""
+        return self.table.version != self._version
+
     def batch(self) -> RowsBatch:
         """What there is to do; rows that come and go within the request leave no trace."""
-        return RowsBatch(self._table.id, [op for op in self._ops.values() if op.before or op.after])
+        return RowsBatch(self.table.id, [op for op in self._ops.values() if op.before or op.after])
 
     def tally(self) -> Tally:
         return Tally(self.inserted, self.replaced, self.updated, self.deleted, self.last_insert_id)
 
     def _current(self, pkey: PKey) -> bytes | None:
         op = self._ops.get(pkey)
-        return op.after if op is not None else self._table.rows.get(pkey)
+        return op.after if op is not None else self.table.rows.get(pkey)
 
     def _set(self, pkey: PKey, after: bytes | None) -> None:
         op = self._ops.get(pkey)
-        before = op.before if op is not None else self._table.rows.get(pkey)
+        before = op.before if op is not None else self.table.rows.get(pkey)
         self._ops[pkey] = RowOp(pkey, before, after)
 
     # --- insert ---------------------------------------------------------------------------------------------
@@ -92,8 +98,8 @@ class RowWriter:
 
     # --- update and delete ----------------------------------------------------------------------------------
 
-    def update(self, change: Update) -> None:
-        """Merge values into every matching row."""
+    def update(self, change: Update) -> Steps:
+        """Merge values into every matching row; yields while it searches."""
         values: Row = {}
         for name, given in change.values.items():
             column = self._schema.column(name)
@@ -102,13 +108,13 @@ class RowWriter:
                     f'column "{column.name}" belongs to the primary key', "insert the new row and delete the old one"
                 )
             values[column.name] = _checked(column, given, column.type.from_client)
-        for pkey, data in self._matching(change.where):
+        for pkey, data in (yield from self._matching(change.where)):
             self.updated += 1
             self._set(pkey, encode({**decode(data), **values}))
 
-    def delete(self, change: Delete) -> None:
-        """Remove every matching row."""
-        for pkey, _ in self._matching(change.where):
+    def delete(self, change: Delete) -> Steps:
+        """Remove every matching row; yields while it searches."""
+        for pkey, _ in (yield from self._matching(change.where)):
             self.deleted += 1
             self._set(pkey, None)
 
@@ -119,7 +125,7 @@ class RowWriter:
                 self.deleted += 1
                 self._set(pkey, None)
 
-    def _matching(self, where: Filter) -> list[tuple[PKey, bytes]]:
+    def _matching(self, where: Filter) -> Generator[None, None, list[tuple[PKey, bytes]]]:
         found: list[tuple[PKey, bytes]] = []
         overlaid = self._ops
 
@@ -127,17 +133,12 @@ class RowWriter:
             if pkey not in overlaid:
                 found.append((pkey, data))
 
-        _drive(self._executor.matches(where, take))
+        yield from self._executor.matches(where, take)
         if overlaid:
             test = filter_test(self._schema, where)
             afters = ((pkey, op.after) for pkey, op in overlaid.items())
             found.extend((pkey, after) for pkey, after in afters if after is not None and test(decode(after)))
         return found
-
-
-def _drive(steps: Generator[None, None, None]) -> None:
-    for _ in steps:
-        pass
 
 
 class _Settler:
