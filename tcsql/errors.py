@@ -2,42 +2,42 @@
 
     TCSQLError
     ├── CallerError            the client sent something wrong: change the request
-    │   ├── BadRequest             400 bad_request            malformed bytes: encoding, number, JSON, parameter
-    │   ├── UnknownTable           404 unknown_table
-    │   ├── UnknownColumn          400 unknown_column
-    │   ├── UnknownOperator        400 unknown_operator
-    │   ├── UnknownOrder           400 unknown_order
-    │   ├── UnknownCommand         400 unknown_command
-    │   ├── UnknownIndex           404 unknown_index
-    │   ├── InvalidValue           400 invalid_value          a value that its column cannot hold
-    │   ├── InvalidPattern         400 invalid_pattern        a regular expression RE2 does not take
-    │   ├── InvalidCursor          400 invalid_cursor
-    │   ├── LimitExceeded          400 limit_exceeded         more rows asked for than max_rows
-    │   ├── WhereRequired          400 where_required         a delete of everything that does not say so
-    │   ├── SqlSyntax              400 sql_syntax             with line and column
-    │   ├── UnsupportedStatement   400 unsupported_statement
-    │   ├── SchemaConflict         409 schema_conflict        a table or column that exists already, or is in use
-    │   ├── NotFound               404 not_found              no such path
-    │   ├── MethodNotAllowed       405 method_not_allowed
-    │   ├── GetWritesOff           405 get_writes_off
-    │   ├── PayloadTooLarge        413 payload_too_large
-    │   ├── UnsupportedEncoding    415 unsupported_encoding   a compressed body
-    │   ├── MisdirectedRequest     421 misdirected_request    a Host that is not ours
-    │   └── TooCostly              422 too_costly             above the work budget; the hint names the index
+    │   ├── BadRequest             400 bad_request           malformed bytes: encoding, number, JSON, parameter
+    │   ├── UnknownTable           404 unknown_table         no table of that name
+    │   ├── UnknownColumn          400 unknown_column        no column of that name in the table
+    │   ├── UnknownOperator        400 unknown_operator      not an operator of a condition
+    │   ├── UnknownOrder           400 unknown_order         not one of the four orders
+    │   ├── UnknownCommand         400 unknown_command       not a command
+    │   ├── UnknownIndex           404 unknown_index         no index of that name
+    │   ├── InvalidValue           400 invalid_value         a value that its column cannot hold
+    │   ├── InvalidPattern         400 invalid_pattern       a regular expression RE2 does not take
+    │   ├── InvalidCursor          400 invalid_cursor        not ours, of another query, or with limit_skip
+    │   ├── LimitExceeded          400 limit_exceeded        more rows asked for than max_rows
+    │   ├── WhereRequired          400 where_required        a delete or update of every row that does not say so
+    │   ├── SqlSyntax              400 sql_syntax            with line and column
+    │   ├── UnsupportedStatement   400 unsupported_statement not a schema statement, or one beyond us
+    │   ├── SchemaConflict         409 schema_conflict       a name that exists already, or is in use
+    │   ├── NotFound               404 not_found             no such path
+    │   ├── MethodNotAllowed       405 method_not_allowed    the path does not take this method
+    │   ├── GetWritesOff           405 get_writes_off        a write by GET, which the settings do not allow
+    │   ├── PayloadTooLarge        413 payload_too_large     a body or a line above its limit
+    │   ├── UnsupportedEncoding    415 unsupported_encoding  a compressed body
+    │   ├── MisdirectedRequest     421 misdirected_request   a Host that is not ours
+    │   └── TooCostly              422 too_costly            above the work budget; the hint names the index
     ├── RetryLater             nobody is at fault: the same request succeeds later
-    │   ├── NotReady               503 not_ready              still recovering
-    │   ├── Stopping               503 stopping
-    │   ├── WaitTimeout            503 wait_timeout           min_lsn not reached in time
-    │   └── Overloaded             503 overloaded
+    │   ├── NotReady               503 not_ready             still recovering
+    │   ├── Stopping               503 stopping              shutting down
+    │   ├── WaitTimeout            503 wait_timeout          min_lsn not reached in time
+    │   └── Overloaded             503 overloaded            more work than can be queued
     └── OperatorError          somebody must look at the machine
-        ├── NoSpace                507 no_space               disk full; writes resume when space is back
-        ├── NoMemory               507 no_memory              memory budget reached; reads go on
-        ├── ReadOnly               503 read_only              an I/O error made the store read-only
-        ├── OutcomeUnknown         500 outcome_unknown
-        ├── StoreDamaged           exit 3 store_damaged       what is in the file cannot be trusted
-        ├── StoreNewer             exit 3 store_newer         written by a newer TCSQL
-        ├── SchemaMismatch         exit 3 schema_mismatch     the store and schema.sql disagree
-        └── SetupError             exit 2 setup_error         surroundings: lock, rights, port, configuration
+        ├── NoSpace                507 no_space              disk full; writes resume when space is back
+        ├── NoMemory               507 no_memory             memory budget reached; reads go on
+        ├── ReadOnly               503 read_only             an I/O error made the store read-only
+        ├── OutcomeUnknown         500 outcome_unknown       may be done or not; an insert can be repeated
+        ├── StoreDamaged           exit 3 store_damaged      what is in the file cannot be trusted
+        ├── StoreNewer             exit 3 store_newer        written by a newer TCSQL
+        ├── SchemaMismatch         exit 3 schema_mismatch    the store and schema.sql disagree
+        └── SetupError             exit 2 setup_error        surroundings: lock, rights, port, configuration
 
 ``code`` is stable and part of the contract; ``message`` is for people and may change.
 A bug is an AssertionError and never one of these.
