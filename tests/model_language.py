@@ -115,7 +115,8 @@ def numbers(text: str) -> list[Fraction]:
 
 
 def fts_words(text: str) -> list[str]:
-    return [normal(token) for token in split(text, lambda character: character in "\t\n\r ,")]
+    tokens = split(text, lambda character: character in "\t\n\r ,")
+    return [normal(token) for token in tokens if normal(token)]
 
 
 @lru_cache(maxsize=10_000)

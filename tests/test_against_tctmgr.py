@@ -40,6 +40,8 @@ TEXTS = (
     *("", " ", "a", "b", "ab", "abc", "Ab", "A", "aa", "a b", "b a", "a,b", ",", "a,b  c", " a", "a ", "x\ty", "x\ny"),
     *(
         "x\ry",
+        "x\x0by\x01a",
+        "a\x7fb",
         "a\r\nb",
         "0",
         "00",

@@ -136,6 +136,7 @@ def _pattern(operand: str) -> TextTest:
         raise InvalidPattern(f"a pattern may have {MAX_PATTERN_BYTES} bytes")
     options = re2.Options()
     options.log_errors = False
+    options.dot_nl = True  # as in POSIX, where a newline is a character like any other
     options.case_sensitive = not operand.startswith("*")
     options.max_mem = 8 << 20
     try:

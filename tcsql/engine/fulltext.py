@@ -33,7 +33,8 @@ class _Folding(dict[int, str]):
 
 
 _FOLDING: Final = _Folding()
-_TOKENS: Final = re.compile(r"[^ \t\r\n,]+")
+_TOKENS: Final = re.compile(r"[^\x00-\x20,]+")
+_PHRASES: Final = re.compile(r"[^ \t\r\n,]+")
 
 
 def normalise(text: str) -> str:
@@ -46,7 +47,7 @@ def normalise(text: str) -> str:
 
 
 def tokens(text: str) -> list[str]:
-    """Runs of anything but blank, tab, newline and comma.
+    """Runs of anything but white space (in Tokyo Cabinet all of ASCII's control characters) and comma.
 
     >>> tokens("a,b  c")
     ['a', 'b', 'c']
@@ -56,7 +57,7 @@ def tokens(text: str) -> list[str]:
 
 def phrases(expression: str) -> list[str]:
     """The normalised tokens of an FTSAND or FTSOR expression."""
-    return [normalised for token in tokens(expression) if (normalised := normalise(token))]
+    return [normalised for token in _PHRASES.findall(expression) if (normalised := normalise(token))]
 
 
 @dataclass(frozen=True, slots=True)
