@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -84,16 +85,21 @@ class MariaDB:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                log = (self.base / "err.log").read_text(errors="replace")
+                self.stop()
+                raise RuntimeError(f"mariadbd does not answer:\n{log}")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        """Whether the server greets; by a plain socket, because PyMySQL leaks one for each refused connection."""
+        with socket.socket(socket.AF_UNIX) as probe:
             try:
-                self.connect().close()
-                return
-            except pymysql.err.OperationalError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    log = (self.base / "err.log").read_text(errors="replace")
-                    self.stop()
-                    raise RuntimeError(f"mariadbd does not answer:\n{log}") from None
-                time.sleep(0.02)
+                probe.connect(self.socket)
+                return bool(probe.recv(1))
+            except OSError:
+                return False
 
     def stop(self) -> None:
         """Stop the server and wait for its end."""

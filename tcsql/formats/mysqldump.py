@@ -57,6 +57,9 @@ _STATEMENT: Final = re.compile(
 _WORDS: Final = re.compile(rb"(?:/\*M?!\d*+\s*+)?([A-Za-z]++)(?:\s++([A-Za-z_]++))?(?:\s++([A-Za-z_]++))?")
 _SET_NAMES: Final = re.compile(rb"SET\s++NAMES\s++'?([A-Za-z0-9_]++)", re.IGNORECASE)
 _USE: Final = re.compile(rb"USE\s++(" + _NAME + rb")", re.IGNORECASE)
+_OBJECT: Final = re.compile(
+    rb"\b(VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|SEQUENCE|DATABASE|SCHEMA|USER|ROLE|SERVER)\b", re.IGNORECASE
+)
 _DELIMITER: Final = re.compile(rb"DELIMITER[ \t]++(\S++)[^\n]*+\n", re.IGNORECASE)
 _DELIMITER_END: Final = re.compile(rb"^[ \t]*+DELIMITER[ \t]++;[ \t\r]*+\n", re.IGNORECASE | re.MULTILINE)
 
@@ -202,9 +205,11 @@ class DumpReader:
                 noun = "TABLE" if re.match(rb"CREATE\s+OR\s+REPLACE\s+TABLE\s", statement, re.IGNORECASE) else third
             elif noun in ("ONLINE", "IGNORE"):
                 noun = third
+            if is_comment and verb != "CREATE":
+                return None  # ALTER TABLE … DISABLE KEYS, DROP VIEW before CREATE VIEW
             if is_comment or (noun not in _DDL_NOUNS and verb != "TRUNCATE"):
-                # DISABLE KEYS and the like stand in comments, too, and are not worth a word
-                return Skipped(f"{verb} {noun}", self._line) if verb == "CREATE" or not is_comment else None
+                found = _OBJECT.search(statement[:_SHOWN_BYTES])
+                return Skipped(f"{verb} {found[1].decode().upper() if found else noun}", self._line)
             return Ddl(self._charset.decode(statement)[0], self._line)
         if verb in _HARMLESS or is_comment:
             return None
