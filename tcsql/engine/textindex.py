@@ -24,6 +24,8 @@ from tcsql.engine.values import PKey
 SERVED = frozenset({Operator.STRINC, Operator.FTSPH, Operator.FTSAND, Operator.FTSOR, Operator.FTSEX})
 _GRAM = 3
 _PADDING = "\0" * (_GRAM - 1)
+#: Appended to a beginning, at or behind every gram that begins so.
+_PAST = "\U0010ffff" * _GRAM
 
 
 def grams(text: str) -> set[str]:
@@ -120,7 +122,7 @@ class TextIndex:
         if not phrase:
             return None
         if len(phrase) < _GRAM:
-            return [self.leaves[gram] for gram in self._vocabulary.irange(phrase, phrase + "\U0010ffff")]
+            return [self.leaves[gram] for gram in self._vocabulary.irange(phrase, phrase + _PAST)]
         found = [self.leaves.get(phrase[start : start + _GRAM], []) for start in range(len(phrase) - _GRAM + 1)]
         return [min(found, key=len)]
 
