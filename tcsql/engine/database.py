@@ -168,13 +168,13 @@ class Database:
             if isinstance(part, RowsBatch):
                 table = self._by_id[part.table_id]
                 table.apply(part.ops)
-                undo.append(_row_undo(table, part))
+                undo.append(self._row_undo(part))
             else:
                 undo.append(self._apply_schema(part))
         for table_id, counter in batch.auto_increment.items():
             held = self._by_id.get(table_id)
             if held is not None and held.auto_increment != counter:
-                undo.append(_counter_undo(held, held.auto_increment))
+                undo.append(self._counter_undo(table_id, held.auto_increment))
                 held.auto_increment = counter
         return undo
 
@@ -190,17 +190,29 @@ class Database:
             if new is not None and old is not None:
                 new.version = old.version + 1
             self._replace(old, new)
-            return lambda: self._replace(new, old)
+            return lambda: self._replace(self._by_id.get(part.table_id), old)
         assert old is not None
         if part.after.layout == part.before.layout:
             self._relayout(old, part.after)
-            return lambda: self._relayout(old, part.before)  # type: ignore[arg-type]  # tested above
+            return lambda: self._relayout(self._by_id[part.table_id], part.before)  # type: ignore[arg-type]  # tested above
         kept = old.rows.snapshot()  # a change of columns cannot be taken back from the translated rows
         counter = old.auto_increment
         self._relayout(old, part.after)
-        return lambda: self._restore_old(old, part, kept, counter)
+        return lambda: self._restore_old(part, kept, counter)
 
-    def _restore_old(self, table: Table, part: SchemaBatch, rows: Callable[[], Iterator[bytes]], counter: int) -> None:
+    # An undo looks its table up by id: taking back a later change of columns has made another object of it.
+
+    def _row_undo(self, part: RowsBatch) -> Callable[[], None]:
+        return lambda: self._by_id[part.table_id].apply([RowOp(op.pkey, op.after, op.before) for op in part.ops])
+
+    def _counter_undo(self, table_id: int, counter: int) -> Callable[[], None]:
+        def undo() -> None:
+            self._by_id[table_id].auto_increment = counter
+
+        return undo
+
+    def _restore_old(self, part: SchemaBatch, rows: Callable[[], Iterator[bytes]], counter: int) -> None:
+        table = self._by_id[part.table_id]
         layout = part.before.layout if part.before is not None else 0
         assert part.before is not None
         fresh = Table(part.table_id, part.before)
@@ -314,17 +326,6 @@ def _run(query: Query, executor: Executor) -> Generator[None, None, Result]:
             return CountResult((yield from executor.count(query.where)))
         case Group():
             return (yield from group_steps(executor, query))
-
-
-def _row_undo(table: Table, part: RowsBatch) -> Callable[[], None]:
-    return lambda: table.apply([RowOp(op.pkey, op.after, op.before) for op in part.ops])
-
-
-def _counter_undo(table: Table, counter: int) -> Callable[[], None]:
-    def undo() -> None:
-        table.auto_increment = counter
-
-    return undo
 
 
 def _sum_tallies(tallies: Sequence[Tally]) -> Tally:

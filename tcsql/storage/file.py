@@ -69,6 +69,8 @@ def create(path: Path, version: str, vfs: str | None = None) -> None:
                 connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 1)")
                 meta = {"id": secrets.token_hex(16), "created_with": version}
                 connection.executemany("INSERT INTO meta VALUES (?,?)", meta.items())
+            # Closing would do the same, but says nothing when it fails.
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
             connection.close()
     os.replace(new, path)

@@ -17,12 +17,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from queue import Empty
-from typing import Final
+from typing import Final, TypeVar
 
 from tcsql.engine.change import (
+    Batch,
     Change,
     Delete,
     DeleteKeys,
@@ -46,6 +47,8 @@ from tcsql.storage.reader import ChangeReader, back_up
 from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket, op_count
 from tcsql.storage.waiters import LsnWaiters
 
+#: A query that is done in this time needs no turns.
+QUICK_S: Final = 0.001
 #: A query works this long before other requests get a turn.
 SLICE_S: Final = 0.005
 #: Background work: 4 ms, then a pause twice as long; a look every quarter of a second when there was none.
@@ -56,6 +59,7 @@ _MAINTAIN_IDLE_S: Final = 0.25
 PENDING_OPS: Final = 5 * GROUP_OPS
 _SHRINKING: Final = (Delete, DeleteKeys, Truncate, DropTable, DropColumn, DropIndex)
 
+T = TypeVar("T")
 DurableListener = Callable[[int, Sequence[Ticket]], None]
 RevertListener = Callable[[TCSQLError], None]
 
@@ -134,9 +138,13 @@ class Store:
         return self.database.query(query)
 
     def query_now(self, query: Query) -> Result | None:
-        """The answer if the first slice of work gives it; None: ``run`` will, at greater length."""
+        """The answer if it takes no more than a millisecond; None: ``run`` will, at greater length."""
+        steps = self.database.steps(query)
+        until = time.perf_counter() + QUICK_S
         try:
-            next(self.database.steps(query))
+            next(steps)
+            while time.perf_counter() < until:
+                next(steps)
         except StopIteration as stop:
             result: Result = stop.value
             return result
@@ -144,17 +152,7 @@ class Store:
 
     async def run(self, query: Query) -> Result:
         """The answer, with other requests in between every 5 ms."""
-        steps = self.database.steps(query)
-        until = time.perf_counter() + SLICE_S
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                result: Result = stop.value
-                return result
-            if time.perf_counter() >= until:
-                await asyncio.sleep(0)
-                until = time.perf_counter() + SLICE_S
+        return await _in_slices(self.database.steps(query))
 
     def positions(self) -> dict[str, bytes]:
         """How far each follower is, durably: what it has to go on from after a restart or a revert."""
@@ -186,7 +184,12 @@ class Store:
         """
         while self._pending_ops > PENDING_OPS:
             await self._pending[0].wait()
-        ticket = self.submit(changes, origin)
+        self._require_writable(changes)
+        # The batch holds until the next apply: no await between here and there.
+        batch = await _in_slices(self.database.check_steps(changes, self.options.clock()))
+        ticket = self._apply(changes, batch, origin)
+        if not ticket.settled:
+            self._enqueue(ticket)
         if ticket.level is Level.ALWAYS:
             await ticket.wait()
         elif time.perf_counter() - self._gave_way_at >= SLICE_S:
@@ -200,7 +203,7 @@ class Store:
 
         Raises as ``commit`` does, with nothing done. Does not wait when too much is pending: ``commit`` does.
         """
-        ticket = self._apply(changes, origin)
+        ticket = self._check_and_apply(changes, origin)
         if not ticket.settled:
             self._enqueue(ticket)
         return ticket
@@ -208,7 +211,7 @@ class Store:
     def commit_blocking(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Committed:
         """Make the changes durable before returning, without an event loop: for programs that do nothing else."""
         assert self._committer is None, "the store belongs to an event loop"
-        ticket = self._apply(changes, origin)
+        ticket = self._check_and_apply(changes, origin)
         if not ticket.settled:
             self._pending.append(ticket)
             try:
@@ -220,19 +223,22 @@ class Store:
             self._file.checkpoint()
         return Committed(ticket.lsn, ticket.tally)
 
-    def _apply(self, changes: Sequence[Change], origin: Origin) -> Ticket:
-        """Check, number and apply; the ticket is settled already when there is nothing to make durable."""
+    def _check_and_apply(self, changes: Sequence[Change], origin: Origin) -> Ticket:
         self._require_writable(changes)
-        batch = self.database.check(changes, self.options.clock())
+        return self._apply(changes, self.database.check(changes, self.options.clock()), origin)
+
+    def _apply(self, changes: Sequence[Change], batch: Batch, origin: Origin) -> Ticket:
+        """Number and apply; the ticket is settled already when there is nothing to make durable."""
+        self._require_writable(changes)
         level = Level.MEMORY if self._in_memory else origin.level or self.options.durability
-        if batch.is_empty and origin.source is None:
+        ticket = Ticket(self.lsn, batch, [], origin, level)
+        if not ticket.writes:
             # It saw a state that may yet be reverted: its answer waits for what is pending, and fails with it.
-            ticket = Ticket(self.lsn, batch, [], origin, level)
             if not self._pending:
                 ticket.settle()
             return ticket
         # The file is ahead only when it could not reserve lsns at the start and has done so since.
-        ticket = Ticket(max(self.lsn, self._file.state.lsn) + 1, batch, [], origin, level)
+        ticket.lsn = max(self.lsn, self._file.state.lsn) + 1
         if self._in_memory:
             self._write_schemas(ticket)
         self.lsn = ticket.lsn
@@ -284,7 +290,7 @@ class Store:
         self._pending.append(ticket)
         self._pending_ops += ops
         self._held_ops += ops
-        if ticket.undo:
+        if ticket.writes:
             self._held.append(ticket)
         if ticket.level is Level.ALWAYS or self._held_ops >= GROUP_OPS:
             if not self._flush_is_soon:
@@ -448,3 +454,17 @@ class Store:
         while not self._committer_ended:
             self._settle(self._committer.outcomes.get())
         self._committer.join()
+
+
+async def _in_slices(steps: Generator[None, None, T]) -> T:
+    """Drive steps to their result, giving way to others every 5 ms."""
+    until = time.perf_counter() + SLICE_S
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        if time.perf_counter() >= until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + SLICE_S

@@ -70,6 +70,11 @@ class Ticket:
         return self.batch.tally
 
     @property
+    def writes(self) -> bool:
+        """Whether there is anything to make durable: changes, or a follower's position."""
+        return not self.batch.is_empty or self.origin.source is not None
+
+    @property
     def position(self) -> tuple[str, bytes] | None:
         source = self.origin.source
         return None if source is None else (source, self.origin.position)

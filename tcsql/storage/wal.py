@@ -101,11 +101,12 @@ def _checksum(data: bytes, magic: int, start: tuple[int, int]) -> tuple[int, int
 
 
 def cut(log: Path, valid_frames: int, page_bytes: int) -> None:
-    """Remove everything behind the valid end. Raises OSError; the caller must be the only writer."""
+    """Remove everything behind the valid end, durably. Raises OSError; the caller must be the only writer."""
     valid_bytes = HEADER.size + valid_frames * (FRAME.size + page_bytes)
     descriptor = os.open(log, os.O_RDWR | os.O_CLOEXEC)
     try:
         if os.fstat(descriptor).st_size > valid_bytes:
             os.ftruncate(descriptor, valid_bytes)
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -6,7 +6,6 @@ cut keeps what was synced and any part of what was written since, in any order: 
 
 from __future__ import annotations
 
-import errno
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from pathlib import Path
 from random import Random
 
 import apsw
+
+from tcsql.storage import wal
 
 _names = itertools.count()
 Fault = Callable[[str, str], BaseException | None]
@@ -66,6 +67,11 @@ class _Image:
         return bytes(data)
 
 
+def image_name(path: str) -> str:
+    """A new store is built beside its place and renamed."""
+    return Path(path).name.replace("tcsql.db.new", "tcsql.db")
+
+
 class Disk(apsw.VFS):
     """Registers itself under ``name``; ``fault`` decides about each call, ``before`` is told of it."""
 
@@ -79,6 +85,10 @@ class Disk(apsw.VFS):
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         return _File(self, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:
+        self.images[image_name(filename)] = _Image()
+        super().xDelete(filename, syncdir)
 
     def call(self, operation: str, file: str) -> None:
         self.calls[operation] = self.calls.get(operation, 0) + 1
@@ -107,9 +117,7 @@ class Disk(apsw.VFS):
 class _File(apsw.VFSFile):
     def __init__(self, disk: Disk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         self._disk = disk
-        path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name or "temporary")
-        # The new store is built beside its place and renamed.
-        self._name = path.name.replace("tcsql.db.new", "tcsql.db")
+        self._name = image_name(name.filename() if isinstance(name, apsw.URIFilename) else name or "temporary")
         self._image = disk.images.setdefault(self._name, _Image())
         super().__init__("", name, flags)
 
@@ -132,10 +140,17 @@ class _File(apsw.VFSFile):
 @contextmanager
 def faulty_disk() -> Iterator[Disk]:
     disk = Disk()
+    cut = wal.cut
+
+    def watched_cut(log: Path, valid_frames: int, page_bytes: int) -> None:
+        cut(log, valid_frames, page_bytes)
+        image = disk.images[image_name(str(log))]
+        image.truncate(log.stat().st_size)
+        image.sync()
+
+    wal.cut = watched_cut  # the one write to the store's files that does not go through SQLite
     try:
         yield disk
     finally:
+        wal.cut = cut
         disk.unregister()
-
-
-NO_SPACE_LEFT = errno.ENOSPC
