@@ -87,13 +87,13 @@ def _snapshot(directory: Path, path: Path, findings: _Findings) -> Iterator[apsw
     with reading("the store cannot be read"):
         connection = connect_reader(path, immutable=immutable)
         try:
-            connection.execute("BEGIN")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
             if alone and not immutable:
                 frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
                 what = wal.damage(log, max(frames, 0))
                 if what is not None:
                     findings.add("write-ahead log", what)
+            connection.execute("BEGIN")  # one snapshot for all that follows
             yield connection
         finally:
             connection.close()

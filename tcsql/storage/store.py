@@ -1,8 +1,8 @@
 """The store: a database in memory and its SQLite file behind one write door.
 
 A write is checked (every refusal happens here), given an lsn and applied on the event loop's thread without
-giving way, so that it is visible at once and all requests see one state; then its ticket goes to the committer.
-Tickets wait in ``_pending`` in lsn order with what is needed to revert them. Invariants:
+giving way, so that it is visible at once and all requests see one state; then its ticket goes to the disk.
+Until then it waits in the pipeline, with what is needed to revert it. Invariants:
 
     a ticket settles without an error only after its transaction has been synced
     durable_lsn <= lsn; lsns only grow, across crashes too, and a refused one is never given out again
@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from queue import Empty
 from typing import Final, TypeVar
 
 from tcsql.engine.change import (
@@ -39,12 +37,12 @@ from tcsql.engine.result import Result
 from tcsql.errors import NoMemory, NoSpace, Overloaded, ReadOnly, Stopping, TCSQLError
 from tcsql.storage import memory, recovery
 from tcsql.storage.changelog import LoggedChange
-from tcsql.storage.committer import GROUP_OPS, Committer, Outcome
 from tcsql.storage.file import StoreFile
 from tcsql.storage.lock import DirectoryLock
 from tcsql.storage.options import StoreOptions
+from tcsql.storage.pipeline import Pipeline
 from tcsql.storage.reader import ChangeReader, back_up
-from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket, op_count
+from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket
 from tcsql.storage.waiters import LsnWaiters
 
 #: A query that is done in this time needs no turns.
@@ -55,8 +53,6 @@ SLICE_S: Final = 0.005
 MAINTAIN_SLICE_S: Final = 0.004
 _MAINTAIN_PAUSE_S: Final = 0.008
 _MAINTAIN_IDLE_S: Final = 0.25
-#: Row operations not yet durable above which a commit first waits: a disk slower than its writers, or a bulk load.
-PENDING_OPS: Final = 5 * GROUP_OPS
 _SHRINKING: Final = (Delete, DeleteKeys, Truncate, DropTable, DropColumn, DropIndex)
 
 T = TypeVar("T")
@@ -84,14 +80,7 @@ class Store:
         self._positions = dict(file.positions)
         self._changes = ChangeReader(file.path, options.vfs)
         self._in_memory = options.durability is Level.MEMORY
-        self._committer: Committer | None = None
-        self._committer_ended = False
-        self._pending: deque[Ticket] = deque()
-        self._pending_ops = 0
-        self._held: list[Ticket] = []
-        self._held_ops = 0
-        self._flush_handle: asyncio.Handle | None = None
-        self._flush_is_soon = False
+        self._pipeline = Pipeline(file, database, options.interval_ms / 1000, self)
         self._gave_way_at = 0.0
         self._waiters = LsnWaiters()
         self._on_durable: list[DurableListener] = []
@@ -182,14 +171,13 @@ class Store:
         Raises the errors of Database.check, NoMemory, NoSpace, ReadOnly, Overloaded, Stopping: not done;
         OutcomeUnknown. A caller that is cancelled meanwhile does not stop the write.
         """
-        while self._pending_ops > PENDING_OPS:
-            await self._pending[0].wait()
+        await self._pipeline.room()
         self._require_writable(changes)
         # The batch holds until the next apply: no await between here and there.
         batch = await _in_slices(self.database.check_steps(changes, self.options.clock()))
         ticket = self._apply(changes, batch, origin)
         if not ticket.settled:
-            self._enqueue(ticket)
+            self._pipeline.enqueue(ticket)
         if ticket.level is Level.ALWAYS:
             await ticket.wait()
         elif time.perf_counter() - self._gave_way_at >= SLICE_S:
@@ -205,22 +193,14 @@ class Store:
         """
         ticket = self._check_and_apply(changes, origin)
         if not ticket.settled:
-            self._enqueue(ticket)
+            self._pipeline.enqueue(ticket)
         return ticket
 
     def commit_blocking(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Committed:
         """Make the changes durable before returning, without an event loop: for programs that do nothing else."""
-        assert self._committer is None, "the store belongs to an event loop"
         ticket = self._check_and_apply(changes, origin)
         if not ticket.settled:
-            self._pending.append(ticket)
-            try:
-                self._file.write([ticket])
-            except TCSQLError as error:
-                self._revert_pending(error)
-                raise
-            self._settle_up_to(ticket.lsn)
-            self._file.checkpoint()
+            self._pipeline.write_now(ticket)
         return Committed(ticket.lsn, ticket.tally)
 
     def _check_and_apply(self, changes: Sequence[Change], origin: Origin) -> Ticket:
@@ -234,7 +214,7 @@ class Store:
         ticket = Ticket(self.lsn, batch, [], origin, level)
         if not ticket.writes:
             # It saw a state that may yet be reverted: its answer waits for what is pending, and fails with it.
-            if not self._pending:
+            if not self._pipeline.pending:
                 ticket.settle()
             return ticket
         # The file is ahead only when it could not reserve lsns at the start and has done so since.
@@ -244,8 +224,8 @@ class Store:
         self.lsn = ticket.lsn
         ticket.undo = self.database.apply(batch)
         if self._in_memory:
-            self._pending.append(ticket)
-            self._settle_up_to(ticket.lsn)
+            ticket.settle()
+            self.settled(ticket.lsn, [ticket])
         return ticket
 
     def _require_writable(self, changes: Sequence[Change]) -> None:
@@ -260,125 +240,46 @@ class Store:
 
     def _renew_reserve(self) -> None:
         """Lsns have run out because the disk has been full for a million attempts, or since the start."""
-        if self._in_memory or self._committer is None:
-            try:
-                self._file.write([])
-            except TCSQLError as error:
-                self._note(error)
-                raise
-            return
-        self._committer.hand_over([])
-        raise NoSpace("the store could not reserve numbers for new writes", "make room on its disk")
+        if self._pipeline.is_threaded:
+            self._pipeline.renew_reserve()
+            raise NoSpace("the store could not reserve numbers for new writes", "make room on its disk")
+        self._write_through([])
 
     def _write_schemas(self, ticket: Ticket) -> None:
         """Of rows in memory only the schemas are durable; before they are applied, so nothing has to be reverted."""
         if any(isinstance(part, SchemaBatch) for part in ticket.batch.parts):
-            try:
-                self._file.write([ticket])
-            except TCSQLError as error:
-                self._note(error)
-                raise
+            self._write_through([ticket])
 
-    # --- on the way to the disk -----------------------------------------------------------------------------
-
-    def _enqueue(self, ticket: Ticket) -> None:
-        """Gather tickets of one loop iteration (or one interval) and hand them over together."""
-        loop = asyncio.get_running_loop()
-        if self._committer is None:
-            self._start_committer(loop)
-        ops = op_count(ticket.batch)
-        self._pending.append(ticket)
-        self._pending_ops += ops
-        self._held_ops += ops
-        if ticket.writes:
-            self._held.append(ticket)
-        if ticket.level is Level.ALWAYS or self._held_ops >= GROUP_OPS:
-            if not self._flush_is_soon:
-                self._cancel_flush()
-                self._flush_is_soon = True
-                self._flush_handle = loop.call_soon(self._flush)
-        elif self._flush_handle is None:
-            self._flush_handle = loop.call_later(self.options.interval_ms / 1000, self._flush)
-
-    def _start_committer(self, loop: asyncio.AbstractEventLoop) -> None:
-        def notify() -> None:
-            try:
-                loop.call_soon_threadsafe(self._collect)
-            except RuntimeError:
-                assert loop.is_closed()  # then close() collects
-
-        self._committer = Committer(self._file.write, self._file.checkpoint, notify)
-        self._committer.start()
-
-    def _cancel_flush(self) -> None:
-        if self._flush_handle is not None:
-            self._flush_handle.cancel()
-        self._flush_handle = None
-        self._flush_is_soon = False
-
-    def _flush(self) -> None:
-        self._cancel_flush()
-        held, self._held, self._held_ops = self._held, [], 0
-        if held:
-            assert self._committer is not None
-            self._committer.hand_over(held)
-
-    def _collect(self) -> None:
-        assert self._committer is not None
+    def _write_through(self, tickets: list[Ticket]) -> None:
         try:
-            while True:
-                self._settle(self._committer.outcomes.get_nowait())
-        except Empty:
-            pass
+            self._file.write(tickets)
+        except TCSQLError as error:
+            self.disk_failed(error)
+            raise
 
-    def _settle(self, outcome: Outcome) -> None:
-        if outcome.stopped:
-            self._committer_ended = True
-        elif outcome.error is None:
-            self._settle_up_to(outcome.lsn)
-        elif outcome.after_commit:
-            self._note(outcome.error)
-        else:
-            self._revert_pending(outcome.error)
-            assert self._committer is not None
-            self._committer.resume()
+    # --- told by the pipeline -------------------------------------------------------------------------------
 
-    def _settle_up_to(self, lsn: int) -> None:
-        settled = []
-        while self._pending and self._pending[0].lsn <= lsn:
-            ticket = self._pending.popleft()
-            self._pending_ops -= op_count(ticket.batch)
-            if ticket.origin.source is not None:
-                self._positions[ticket.origin.source] = ticket.origin.position
-            ticket.settle()
-            settled.append(ticket)
-        if not settled:
-            return
+    def settled(self, lsn: int, tickets: Sequence[Ticket]) -> None:
+        """A group is durable. Only now do others hear of it."""
+        for ticket in tickets:
+            if ticket.position is not None:
+                source, position = ticket.position
+                self._positions[source] = position
         self.durable_lsn = lsn
         self._counts["groups"] += 1
-        self._counts["commits"] += len(settled)
+        self._counts["commits"] += len(tickets)
         self._waiters.wake(lsn)
         for listener in self._on_durable:
-            listener(lsn, settled)
+            listener(lsn, tickets)
 
-    def _revert_pending(self, error: TCSQLError) -> None:
-        """Take back everything not yet durable, newest first, and refuse it."""
-        self._note(error)
-        self._cancel_flush()
-        self._held.clear()
-        self._held_ops = self._pending_ops = 0
-        refused = list(self._pending)
-        self._pending.clear()
-        for ticket in reversed(refused):
-            assert ticket.undo is not None
-            self.database.revert(ticket.undo)
-        for ticket in refused:
-            ticket.settle(error)
-        self._counts["refused"] += len(refused)
+    def refused(self, error: TCSQLError, tickets: Sequence[Ticket]) -> None:
+        """Everything pending has been taken back."""
+        self.disk_failed(error)
+        self._counts["refused"] += len(tickets)
         for listener in self._on_reverted:
             listener(error)
 
-    def _note(self, error: TCSQLError) -> None:
+    def disk_failed(self, error: TCSQLError) -> None:
         """Remember an error of the disk; after any that space or patience cannot cure the store only reads."""
         self.last_error = error.message
         if not isinstance(error, (NoSpace, NoMemory, Overloaded)) and self.read_only is None:
@@ -421,7 +322,7 @@ class Store:
             "log_bytes": log_bytes,
             "memory_bytes": self.database.memory_bytes,
             "memory_limit": self.budget.limit_bytes,
-            "pending": len(self._pending),
+            "pending": len(self._pipeline.pending),
             "waiting": len(self._waiters),
             "recovered_rows": self.recovered.rows,
             "recovered_clean": self.recovered.clean,
@@ -438,22 +339,13 @@ class Store:
         self._closed = True
         self._changes.close()
         try:
-            self._end_committer()
+            self._pipeline.close()
             if self.read_only is None:
                 self._file.finish(self.lsn)
             else:
                 self._file.close()
         finally:
             self._lock.release()
-
-    def _end_committer(self) -> None:
-        if self._committer is None:
-            return
-        self._flush()
-        self._committer.stop()
-        while not self._committer_ended:
-            self._settle(self._committer.outcomes.get())
-        self._committer.join()
 
 
 async def _in_slices(steps: Generator[None, None, T]) -> T:

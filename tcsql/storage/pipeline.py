@@ -1,0 +1,178 @@
+"""Tickets on their way from memory to the disk, in lsn order, with what is needed to take them back.
+
+Tickets of one loop iteration (or of one interval) are handed to the committer together. When their transaction
+is synced they settle; when it fails, everything pending is reverted, newest first, and refused: what was applied
+later was built on it. One thread calls everything here; the committer's thread only wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from queue import Empty
+from typing import Final, Protocol
+
+from tcsql.engine.database import Database
+from tcsql.errors import TCSQLError
+from tcsql.storage.committer import GROUP_OPS, Committer, Outcome
+from tcsql.storage.file import StoreFile
+from tcsql.storage.ticket import Level, Ticket, op_count
+
+#: Row operations pending above which a commit first waits: a disk slower than its writers, or a bulk load.
+PENDING_OPS: Final = 5 * GROUP_OPS
+
+
+class Watcher(Protocol):
+    """Who is told what became of the tickets."""
+
+    def settled(self, lsn: int, tickets: Sequence[Ticket]) -> None: ...
+    def refused(self, error: TCSQLError, tickets: Sequence[Ticket]) -> None: ...
+    def disk_failed(self, error: TCSQLError) -> None: ...
+
+
+class Pipeline:
+    """Between the write door and the store's file."""
+
+    def __init__(self, file: StoreFile, database: Database, interval_s: float, watcher: Watcher) -> None:
+        self.pending: deque[Ticket] = deque()
+        self._file = file
+        self._database = database
+        self._interval_s = interval_s
+        self._watcher = watcher
+        self._pending_ops = 0
+        self._held: list[Ticket] = []
+        self._held_ops = 0
+        self._flush_handle: asyncio.Handle | None = None
+        self._flush_is_soon = False
+        self._committer: Committer | None = None
+        self._committer_ended = False
+
+    @property
+    def is_threaded(self) -> bool:
+        return self._committer is not None
+
+    async def room(self) -> None:
+        """Return when not too much is pending; raises why that was refused."""
+        while self._pending_ops > PENDING_OPS:
+            await self.pending[0].wait()
+
+    def enqueue(self, ticket: Ticket) -> None:
+        """Take an applied ticket; needs a running event loop, and starts the committer at the first."""
+        loop = asyncio.get_running_loop()
+        if self._committer is None:
+            self._start_committer(loop)
+        self._add(ticket)
+        self._held_ops += op_count(ticket.batch)
+        if ticket.writes:
+            self._held.append(ticket)
+        if ticket.level is Level.ALWAYS or self._held_ops >= GROUP_OPS:
+            if not self._flush_is_soon:
+                self._cancel_flush()
+                self._flush_is_soon = True
+                self._flush_handle = loop.call_soon(self._flush)
+        elif self._flush_handle is None:
+            self._flush_handle = loop.call_later(self._interval_s, self._flush)
+
+    def write_now(self, ticket: Ticket) -> None:
+        """Take an applied ticket and make it durable before returning; raises why it was refused."""
+        assert self._committer is None, "the store belongs to an event loop"
+        self._add(ticket)
+        try:
+            self._file.write([ticket])
+        except TCSQLError as error:
+            self._refuse_pending(error)
+            raise
+        self.settle_up_to(ticket.lsn)
+        try:
+            self._file.checkpoint()
+        except TCSQLError as error:
+            self._watcher.disk_failed(error)
+
+    def renew_reserve(self) -> None:
+        """Have the committer reserve more lsns; it may take a while, and fail."""
+        assert self._committer is not None
+        self._committer.hand_over([])
+
+    def settle_up_to(self, lsn: int) -> None:
+        """Everything up to ``lsn`` is durable."""
+        tickets = []
+        while self.pending and self.pending[0].lsn <= lsn:
+            ticket = self.pending.popleft()
+            self._pending_ops -= op_count(ticket.batch)
+            ticket.settle()
+            tickets.append(ticket)
+        if tickets:
+            self._watcher.settled(lsn, tickets)
+
+    def close(self) -> None:
+        """Write what is pending, settle or refuse it, end the committer. Blocks."""
+        if self._committer is None:
+            return
+        self._flush()
+        self._committer.stop()
+        while not self._committer_ended:
+            self._take(self._committer.outcomes.get())
+        self._committer.join()
+
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    def _add(self, ticket: Ticket) -> None:
+        self.pending.append(ticket)
+        self._pending_ops += op_count(ticket.batch)
+
+    def _start_committer(self, loop: asyncio.AbstractEventLoop) -> None:
+        def notify() -> None:
+            try:
+                loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:
+                assert loop.is_closed()  # then close() collects
+
+        self._committer = Committer(self._file.write, self._file.checkpoint, notify)
+        self._committer.start()
+
+    def _cancel_flush(self) -> None:
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+        self._flush_handle = None
+        self._flush_is_soon = False
+
+    def _flush(self) -> None:
+        self._cancel_flush()
+        held, self._held, self._held_ops = self._held, [], 0
+        if held:
+            assert self._committer is not None
+            self._committer.hand_over(held)
+
+    def _collect(self) -> None:
+        assert self._committer is not None
+        try:
+            while True:
+                self._take(self._committer.outcomes.get_nowait())
+        except Empty:
+            pass
+
+    def _take(self, outcome: Outcome) -> None:
+        if outcome.stopped:
+            self._committer_ended = True
+        elif outcome.error is None:
+            self.settle_up_to(outcome.lsn)
+        elif outcome.after_commit:
+            self._watcher.disk_failed(outcome.error)
+        else:
+            self._refuse_pending(outcome.error)
+            assert self._committer is not None
+            self._committer.resume()
+
+    def _refuse_pending(self, error: TCSQLError) -> None:
+        self._cancel_flush()
+        self._held.clear()
+        self._held_ops = self._pending_ops = 0
+        tickets = list(self.pending)
+        self.pending.clear()
+        for ticket in reversed(tickets):
+            assert ticket.undo is not None
+            self._database.revert(ticket.undo)
+        for ticket in tickets:
+            ticket.settle(error)
+        self._watcher.refused(error, tickets)
