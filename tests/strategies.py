@@ -333,9 +333,35 @@ FREQUENT = (
 )
 
 
+@st.composite
+def aimed(draw: st.DrawFn, schema: TableSchema) -> tuple[Condition, ...]:
+    """Points on the first columns of an index, perhaps a range of the next: what indexes are for."""
+    index = draw(st.sampled_from(schema.indexes)) if schema.indexes else None
+    columns = index.columns if index is not None else schema.primary_key
+    found = []
+    for name in columns[: draw(st.integers(1, len(columns)))]:
+        kind = schema.by_name[name].type
+        value = draw(VALUES[kind])
+        point = Operator.NUMEQ if kind.is_numeric else Operator.STREQ
+        operator = draw(st.sampled_from((point, point, Operator.NULL)))
+        found.append(Condition(name, operator, "" if operator is Operator.NULL else kind.text(value)))
+    if draw(st.booleans()):
+        last = found.pop()
+        assert last.column is not None
+        operator = draw(st.sampled_from((*RANGES, *FREQUENT)))
+        operand = draw(operands(operator, schema.by_name[last.column].type))
+        found.append(Condition(last.column, operator, operand))
+    return tuple(found)
+
+
+RANGES = (Operator.NUMGT, Operator.NUMGE, Operator.NUMLT, Operator.NUMLE, Operator.NUMBT, Operator.STRBW)
+
+
 def filters(schema: TableSchema) -> st.SearchStrategy[Filter]:
     one = conditions(schema, (*Operator, *FREQUENT, *FREQUENT))
-    conjunction = st.lists(one, max_size=3).map(tuple)
+    plain = st.lists(one, max_size=3).map(tuple)
+    both = st.tuples(aimed(schema), st.lists(one, max_size=1)).map(lambda pair: (*pair[0], *pair[1]))
+    conjunction = plain | both
     return st.lists(conjunction, max_size=3).map(lambda any_of: Filter(tuple(any_of)))
 
 
@@ -344,7 +370,21 @@ def order_terms(columns: st.SearchStrategy[ColumnRef]) -> st.SearchStrategy[Orde
 
 
 def orders(schema: TableSchema) -> st.SearchStrategy[tuple[OrderTerm, ...]]:
-    return st.lists(order_terms(references(schema)), max_size=3).map(tuple)
+    """Any order, or one that an index may hold: its columns from some place on, all in one direction."""
+    anyhow = st.lists(order_terms(references(schema)), max_size=3).map(tuple)
+    return anyhow | _held_orders(schema)
+
+
+@st.composite
+def _held_orders(draw: st.DrawFn, schema: TableSchema) -> tuple[OrderTerm, ...]:
+    index = draw(st.sampled_from(schema.indexes)) if schema.indexes else None
+    columns = index.columns if index is not None else schema.primary_key
+    start = draw(st.integers(0, len(columns) - 1))
+    stop = draw(st.integers(start, len(columns)))
+    descending = draw(st.booleans())
+    natural = {True: OrderKind.NUM, False: OrderKind.STR}
+    chosen = [schema.by_name[name] for name in columns[start:stop]]
+    return tuple(OrderTerm(column.name, natural[column.type.is_numeric], descending) for column in chosen)
 
 
 LIMITS = st.sampled_from((0, 1, 2, 3, 5, 10, 100))
