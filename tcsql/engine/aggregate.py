@@ -19,12 +19,13 @@ import orjson
 from tcsql.engine.change import Row
 from tcsql.engine.conditions import getter, type_of
 from tcsql.engine.executor import Executor
+from tcsql.engine.numbers import number_of_text
 from tcsql.engine.order import SortTuple, turned
 from tcsql.engine.query import Aggregate, AggregateFunction, Group, OrderKind, OrderTerm
 from tcsql.engine.result import Groups
 from tcsql.engine.rows import decode
 from tcsql.engine.schema import TableSchema
-from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey, number_of_text
+from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey
 
 _WIDE: Final = Context(prec=200, rounding=ROUND_HALF_UP)
 _AVG_DIGITS: Final = 4

@@ -12,10 +12,11 @@ import re2
 
 from tcsql.engine import fulltext
 from tcsql.engine.change import Row
+from tcsql.engine.numbers import number_of_text
 from tcsql.engine.query import ColumnRef, Condition, Conjunction, Filter, Operator
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.spans import Span, contains, numbers, spans
-from tcsql.engine.values import ColumnType, JsonValue, Number, number_of_text
+from tcsql.engine.values import ColumnType, JsonValue, Number
 from tcsql.errors import InvalidPattern
 
 RowTest = Callable[[Row], bool]

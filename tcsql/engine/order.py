@@ -22,9 +22,10 @@ import orjson
 
 from tcsql.engine.change import Row
 from tcsql.engine.conditions import getter, type_of
+from tcsql.engine.numbers import number_of_text
 from tcsql.engine.query import OrderKind, OrderTerm, Select
 from tcsql.engine.schema import TableSchema
-from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey, number_of_text
+from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey
 from tcsql.errors import InvalidCursor, InvalidValue
 
 SortTuple = tuple[Any, ...]

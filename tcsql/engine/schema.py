@@ -13,7 +13,7 @@ several give a tuple of them. Its text form, which clients see as ``pkey``, join
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -88,6 +88,16 @@ class TableSchema:
     @cached_property
     def pkey_columns(self) -> tuple[Column, ...]:
         return tuple(self.by_name[name] for name in self.primary_key)
+
+    @cached_property
+    def client_readers(self) -> tuple[tuple[Column, str, Callable[[Any], JsonValue]], ...]:
+        """For each column what makes a client's value a stored one."""
+        return tuple((column, column.name, column.type.client_reader()) for column in self.columns)
+
+    @cached_property
+    def mysql_readers(self) -> tuple[tuple[Column, str, Callable[[Any], JsonValue]], ...]:
+        """For each column what makes a value from MySQL a stored one."""
+        return tuple((column, column.name, column.type.from_mysql) for column in self.columns)
 
     @cached_property
     def auto_increment_column(self) -> Column | None:

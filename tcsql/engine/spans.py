@@ -14,8 +14,9 @@ from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Final
 
 from tcsql.engine.fulltext import tokens
+from tcsql.engine.numbers import number_of_text
 from tcsql.engine.query import Condition, Operator
-from tcsql.engine.values import ColumnType, Kind, SortKey, number_of_text
+from tcsql.engine.values import ColumnType, Kind, SortKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ Cost of one inserted row: 0.2 us a column for its type's check, 0.5 us for its J
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from datetime import datetime
 from typing import Any, Final
 
@@ -107,7 +107,7 @@ class RowWriter:
                 raise InvalidValue(
                     f'column "{column.name}" belongs to the primary key', "insert the new row and delete the old one"
                 )
-            values[column.name] = _checked(column, given, column.type.from_client)
+            values[column.name] = _client_value(column, given)
         for pkey, data in (yield from self._matching(change.where)):
             self.updated += 1
             self._set(pkey, encode({**decode(data), **values}))
@@ -142,30 +142,34 @@ class RowWriter:
 
 
 class _Settler:
-    """Makes a full row of stored values, in column order, from what was given."""
+    """Makes a full row of stored values, in column order, from what was given. 0.15 us a column."""
 
     def __init__(self, schema: TableSchema, trusted: bool, now: datetime) -> None:
         self._schema = schema
         self._now = now
-        self._columns: Sequence[tuple[str, Column, Callable[[Any], JsonValue]]] = [
-            (column.name, column, column.type.from_mysql if trusted else column.type.from_client)
-            for column in schema.columns
-        ]
         self._trusted = trusted
+        self._readers = schema.mysql_readers if trusted else schema.client_readers
 
     def __call__(self, given: Row) -> Row:
         row: Row = {}
         used = 0
-        for name, column, convert in self._columns:
-            value = given.get(name, _MISSING)
+        for column, name, read in self._readers:
+            value: Any = given.get(name, _MISSING)
             if value is _MISSING:
                 row[name] = self._default(column)
                 continue
             used += 1
-            row[name] = convert(value) if self._trusted else _checked(column, value, convert)
-        if used < len(given):
-            return self(self._with_real_names(given))
-        return row
+            if value is not None:
+                try:
+                    row[name] = read(value)
+                except InvalidValue as error:
+                    error.message = f'column "{name}": {error.message}'
+                    raise
+            elif column.nullable or self._trusted:
+                row[name] = None
+            else:
+                raise InvalidValue(f'column "{name}" cannot be NULL')
+        return row if used == len(given) else self(self._with_real_names(given))
 
     def _with_real_names(self, given: Row) -> Row:
         """Column names are case-insensitive, as in MySQL; raises UnknownColumn."""
@@ -185,13 +189,11 @@ class _Settler:
         return column.default
 
 
-def _checked(column: Column, value: Any, convert: Callable[[Any], JsonValue]) -> JsonValue:
-    if value is None:
-        if not column.nullable:
-            raise InvalidValue(f'column "{column.name}" cannot be NULL')
-        return None
+def _client_value(column: Column, given: Any) -> JsonValue:
+    if given is None and not column.nullable:
+        raise InvalidValue(f'column "{column.name}" cannot be NULL')
     try:
-        return convert(value)
+        return column.type.from_client(given)
     except InvalidValue as error:
         error.message = f'column "{column.name}": {error.message}'
         raise

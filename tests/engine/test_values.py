@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcsql.engine.values import ClientValue, ColumnType, JsonValue, Kind, number_of_text
+from tcsql.engine.numbers import number_of_text
+from tcsql.engine.values import ClientValue, ColumnType, JsonValue, Kind
 from tcsql.errors import InvalidValue
 from tests.model_language import natural, number_of, read_number, text_of
 
