@@ -3,9 +3,9 @@
 An index over (a, b) answers "a = x, b from y to z, in the order of b" as one run: two bisections give its two
 ends, hence its size; a page anywhere in it is a slice. Nothing is walked: count, offset and rank are O(log n).
 
-Two shapes, one interface; ``build`` chooses by the number of distinct leading values:
+Two shapes, one interface; ``build`` chooses by the keys and by the number of distinct leading values:
 
-    whole        one leaf of keys (a, b, pkey); best where a is nearly unique
+    whole        one leaf of keys (a, b, pkey); best where they pack into 64 bits or a is nearly unique
     partitioned  a leaf of keys (b, pkey) per value of a, found by one dict look-up, and a directory of the
                  values with their row counts for ranges over a; best where values repeat: a posting list
                  of an (a) index holds bare references, 9 bytes an entry against 57
@@ -25,6 +25,7 @@ from tcsql.engine import postings
 from tcsql.engine.change import Row
 from tcsql.engine.directory import Directory
 from tcsql.engine.keys import Codec, KeyValue, Leaf, sort_key_reader
+from tcsql.engine.packed import PackedList
 from tcsql.engine.schema import Column, IndexDef
 from tcsql.engine.spans import EVERY_VALUE, Span
 from tcsql.engine.values import PKey
@@ -136,12 +137,14 @@ class OrderedIndex:
         self.uses = 0
         self._make_codec = make_codec
         self._readers = [sort_key_reader(column) for column in columns]
-        self._shape(partitioned=bool(columns))
+        #: Keys of 8 bytes take less room in one leaf than references in many.
+        self.keeps_shape = not columns or make_codec(columns).packs
+        self._shape(partitioned=not self.keeps_shape)
 
     def _shape(self, partitioned: bool) -> None:
         self.partitioned = partitioned
         self.codec = self._make_codec(self.declared[1:] if partitioned else self.declared)
-        self.whole: Leaf = SortedList()
+        self.whole: Leaf = postings.make_leaf([], self.codec.packs)
         self.leaves: dict[KeyValue, Leaf] = {}
         self.directory = Directory([], self._rows_of)
         self._size = 0
@@ -156,11 +159,10 @@ class OrderedIndex:
 
     def build(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey], keys_of: KeysOf) -> None:
         """Replace the content by these rows' entries, sorted once. O(n log n), O(n) when they come sorted."""
-        repeats = bool(columns) and len(set(columns[0])) * MIN_REPETITION <= len(pkeys)
-        self._shape(partitioned=bool(columns) and (repeats or not pkeys))
+        self._shape(partitioned=not self.keeps_shape and len(set(columns[0])) * MIN_REPETITION <= len(pkeys))
         self._size = len(pkeys)
         if not self.partitioned:
-            self.whole = SortedList(keys_of(self.codec, columns, pkeys))
+            self.whole = postings.make_leaf(list(keys_of(self.codec, columns, pkeys)), self.codec.packs)
             return
         groups: dict[KeyValue, list[object]] = {}
         for value, key in zip(columns[0], keys_of(self.codec, columns[1:], pkeys), strict=True):
@@ -169,7 +171,8 @@ class OrderedIndex:
                 groups[value] = [key]
             else:
                 group.append(key)
-        self.leaves = {value: postings.make_leaf(group) for value, group in groups.items()}
+        packs = self.codec.packs
+        self.leaves = {value: postings.make_leaf(group, packs) for value, group in groups.items()}
         values = sorted(value for value in self.leaves if value is not None)
         self.directory = Directory(values, self._rows_of)
 
@@ -186,7 +189,7 @@ class OrderedIndex:
         value = values[0]
         leaf = self.leaves.get(value)
         if leaf is None:
-            leaf = self.leaves[value] = []
+            leaf = self.leaves[value] = postings.make_leaf([], self.codec.packs)
             if value is not None:
                 self.directory.insert(value)
         self.leaves[value] = postings.add(leaf, self.codec.key(values[1:], pkey))
@@ -236,7 +239,8 @@ class OrderedIndex:
             leaf = self.leaves.get(equal[0])
             return self._leaf_run(leaf if leaf is not None else [], equal[1:], span)
         if span.null:
-            return self._leaf_run(self.leaves.get(None, []), (), EVERY_VALUE)
+            leaf = self.leaves.get(None, [])
+            return LeafRun(leaf, self.codec, 0, len(leaf))
         directory = self.directory
         start = 0 if span.low is None else directory.rows_below(span.low, inclusive=False)
         if span.high is None:
@@ -264,7 +268,8 @@ class OrderedIndex:
     @property
     def memory_bytes(self) -> int:
         """Estimate: containers, and the key objects that are the index's own. O(1)."""
-        own_key = 0 if not self.declared[self.partitioned :] else 48 if len(self.codec.columns) <= 3 else 96
+        own = len(self.declared) - self.partitioned
+        own_key = 0 if not own or self.codec.packs else 48 if own <= 2 else 96
         return self._size * (postings.ENTRY_BYTES + own_key) + len(self.leaves) * postings.LEAF_BYTES + 1_000
 
     def check_invariants(self) -> None:
@@ -275,6 +280,8 @@ class OrderedIndex:
             assert keys == sorted(keys), f"index {self.definition.name}: entries out of order"
             if isinstance(leaf, SortedList):
                 leaf._check()  # type: ignore[attr-defined]  # noqa: SLF001  # the library's own invariant check
+            elif isinstance(leaf, PackedList):
+                leaf.check_invariants()
         assert self._size == sum(map(len, leaves)), f"index {self.definition.name}: entry count"
         if self.partitioned:
             assert all(self.leaves.values()), f"index {self.definition.name}: empty partition"

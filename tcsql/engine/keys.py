@@ -1,6 +1,7 @@
 """Index keys: one comparable Python object per entry that holds the column values and the primary key.
 
-    PackedCodec   all columns are bounded integers: one int, 48 bytes up to 180 bits, the fastest to compare
+    PackedCodec   all columns are bounded integers: one int, the fastest to compare; up to 64 bits (two INT columns
+                  that are never NULL, the usual case) leaves hold it in 8 bytes, beyond that as an object of 48
     TupleCodec    any types: a flat tuple of sort keys and primary-key parts
     PrimaryCodec  the primary key alone: the key is the pkey object itself, so an entry costs one reference
 
@@ -11,19 +12,21 @@ column come last). Two indexes whose keys have the same columns share their code
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from sortedcontainers import SortedList
 
+from tcsql.engine.packed import PackedList
 from tcsql.engine.schema import Column
 from tcsql.engine.values import Kind, PKey, SortKey
 
 #: What SortedList compares: int, str, float or tuple, never mixed within one leaf.
 Key = Any
-Leaf = list[Key] | SortedList[Key]
+Leaf: TypeAlias = "list[Key] | SortedList[Key] | array[int] | PackedList"
 KeyValue = SortKey | None
 
 
@@ -59,6 +62,8 @@ class Codec(Protocol):
     """``first``/``last``: where entries that begin with ``values`` start and stop in a leaf. O(log n)."""
 
     columns: tuple[Column, ...]
+    #: Whether every key is an integer from 0 to 2**64 - 1, so that leaves can hold it in 8 bytes.
+    packs: bool
 
     def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key: ...
 
@@ -72,11 +77,11 @@ class Codec(Protocol):
 
 
 def left(leaf: Leaf, key: Key) -> int:
-    return bisect_left(leaf, key) if isinstance(leaf, list) else leaf.bisect_left(key)
+    return bisect_left(leaf, key) if isinstance(leaf, (list, array)) else leaf.bisect_left(key)
 
 
 def right(leaf: Leaf, key: Key) -> int:
-    return bisect_right(leaf, key) if isinstance(leaf, list) else leaf.bisect_right(key)
+    return bisect_right(leaf, key) if isinstance(leaf, (list, array)) else leaf.bisect_right(key)
 
 
 def _with_null(values: Sequence[KeyValue]) -> tuple[Any, ...]:
@@ -86,6 +91,8 @@ def _with_null(values: Sequence[KeyValue]) -> tuple[Any, ...]:
 
 class PrimaryCodec:
     """Entries are the primary keys themselves; ``columns`` are the key's own, or none inside a posting list."""
+
+    packs = False  # the key objects exist already, as keys of the rows
 
     def __init__(self, primary: tuple[Column, ...]) -> None:
         self.columns = primary
@@ -122,46 +129,66 @@ class PackedCodec:
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
         self.columns = columns
-        self._lows = [column.type.low for column in columns]
-        #: One above the largest code: NULL, and where values beyond the type's range are clamped to.
-        self._tops = [column.type.high - column.type.low + 1 for column in columns]
-        widths = [top.bit_length() for top in self._tops]
-        self._shifts = [sum(widths[place + 1 :]) for place in range(len(columns))]
-        self._mask = (1 << widths[-1]) - 1
+        *own, primary = columns
+        #: For each column before the primary key: lowest value, one above the largest code (that of NULL, where
+        #: the column may be NULL), how far it is shifted, whether it may be NULL.
+        self._fields: list[tuple[int, int, int, bool]] = []
+        self._low = primary.type.low
+        self._bits = (primary.type.high - primary.type.low).bit_length()
+        self._mask = (1 << self._bits) - 1
+        shift = self._bits
+        for column in reversed(own):
+            top = column.type.high - column.type.low + 1
+            self._fields.insert(0, (column.type.low, top, shift, column.nullable))
+            shift += (top if column.nullable else top - 1).bit_length()
+        self.packs = shift <= 64
 
-    def _code(self, place: int, value: KeyValue) -> int:
-        if value is None:
-            return self._tops[place]
-        return max(0, min(int(value) - self._lows[place], self._tops[place]))
+    def key(self, values: Sequence[Any], pkey: Any) -> Key:
+        """The packed integer of one entry; values beyond the type are clamped to its bounds."""
+        packed = pkey - self._low
+        for value, (low, top, shift, nullable) in zip(values, self._fields, strict=True):
+            if value is None:
+                packed |= (top if nullable else top - 1) << shift
+            else:
+                packed |= max(0, min(value - low, top - 1)) << shift
+        return packed
 
-    def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key:
-        """The packed integer of one entry; values beyond the type are clamped to where NULL stands."""
-        packed = 0
-        for place, value in enumerate(values):
-            packed |= self._code(place, value) << self._shifts[place]
-        return packed | (pkey - self._lows[-1])  # type: ignore[operator]  # packed keys have integer primary keys
-
-    def keys(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]:
-        if len(columns) == 1:  # the common index, without a call per row
-            low, top, shift, base = self._lows[0], self._tops[0], self._shifts[0], self._lows[-1]
-            return [
-                ((top if value is None else value - low) << shift) | (pkey - base)  # type: ignore[operator]  # integers
-                for value, pkey in zip(columns[0], pkeys, strict=True)
-            ]
-        return [self.key(values, pkey) for values, pkey in zip(zip(*columns, strict=True), pkeys, strict=True)]
+    def keys(self, columns: Sequence[Sequence[Any]], pkeys: Sequence[Any]) -> list[Key]:
+        """The same for many rows, column by column: 0.15 us a row and column."""
+        base = self._low
+        packed = [pkey - base for pkey in pkeys]
+        for values, (low, top, shift, nullable) in zip(columns, self._fields, strict=True):
+            if nullable or (values and not low <= min(values) <= max(values) < low + top):
+                codes = [
+                    (top if nullable else top - 1) if value is None else max(0, min(value - low, top - 1))
+                    for value in values
+                ]
+                packed = [code << shift | rest for code, rest in zip(codes, packed, strict=True)]
+            else:
+                packed = [value - low << shift | rest for value, rest in zip(values, packed, strict=True)]
+        return packed
 
     def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]:
-        mask, low = self._mask, self._lows[-1]
+        mask, low = self._mask, self._low
         return ((key & mask) + low for key in keys)  # half the time of a method call for each
 
-    def _bound(self, values: Sequence[KeyValue], past: int) -> int:
+    def _bound(self, values: Sequence[Any], past: int) -> int:
+        """Where entries with these first values begin, or with ``past`` 1 end: not always a key that could stand.
+
+        What a column cannot hold has no entries: its run begins and ends where it would stand.
+        """
         packed = 0
-        for place, value in enumerate(values):
-            code = self._code(place, value)
-            packed |= code << self._shifts[place]
-            if value is not None and code != value - self._lows[place]:  # type: ignore[operator]  # integers
-                return packed  # outside the type: no entry, the run begins and ends where it would stand
-        return packed + (past << self._shifts[len(values) - 1])
+        for value, (low, top, shift, nullable) in zip(values, self._fields, strict=False):
+            code = top if value is None else value - low
+            if not 0 <= code < top and not (value is None and nullable):
+                return packed + ((top if code > 0 else 0) << shift)
+            packed += code << shift
+        if len(values) <= len(self._fields):
+            return packed + (past << self._fields[len(values) - 1][2])
+        code = self._mask + 1 if values[-1] is None else values[-1] - self._low
+        if not 0 <= code <= self._mask:
+            return packed + (self._mask + 1 if code > 0 else 0)
+        return packed + code + past
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         return left(leaf, self._bound(values, 0)) if values else 0
@@ -172,6 +199,8 @@ class PackedCodec:
 
 class TupleCodec:
     """A flat tuple: column values, then the parts of the primary key."""
+
+    packs = False
 
     def __init__(self, columns: tuple[Column, ...], pkey_parts: int) -> None:
         self.columns = columns

@@ -1,11 +1,15 @@
-"""Leaves: sorted collections of index keys, small ones a plain list, large ones a SortedList.
+"""Leaves: sorted collections of index keys in four forms, of which a codec chooses two, small and large.
 
-A list of up to 1,500 entries costs 56 bytes and one reference an entry, and inserting is one memmove of at most
-12 KB (0.3 us); a SortedList costs about 1 KB at least, which 100,000 small groups cannot pay.
+    keys that are objects      a plain list              above LIST_LIMIT entries a SortedList
+    keys packed into 64 bits   a plain ``array('Q')``    above LIST_LIMIT entries a PackedList
+
+Inserting into 1,500 entries is one memmove of at most 12 KB (0.3 us) and needs 60 bytes and one reference (or 8
+bytes) an entry; the larger forms cost about 1 KB at least, which 100,000 small groups cannot pay.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from itertools import islice
@@ -14,6 +18,7 @@ from typing import Final
 from sortedcontainers import SortedList
 
 from tcsql.engine.keys import Key, Leaf
+from tcsql.engine.packed import TYPECODE, PackedList
 
 LIST_LIMIT: Final = 1_500
 #: What an entry costs in its container, and a leaf with its place in a dict and the directory (estimates).
@@ -21,24 +26,28 @@ ENTRY_BYTES: Final = 9
 LEAF_BYTES: Final = 220
 
 
-def make_leaf(keys: list[Key]) -> Leaf:
+def make_leaf(keys: list[Key], packs: bool = False) -> Leaf:
     """A leaf of these keys, in any order; takes the list over. O(n log n), O(n) when sorted already."""
     keys.sort()
+    if packs:
+        return array(TYPECODE, keys) if len(keys) <= LIST_LIMIT else PackedList(keys)
     return keys if len(keys) <= LIST_LIMIT else SortedList(keys)
 
 
 def add(leaf: Leaf, key: Key) -> Leaf:
-    """Insert; gives back the leaf to keep, which is another object when the list has grown out of its form."""
-    if not isinstance(leaf, list):
+    """Insert; gives back the leaf to keep, which is another object when it has grown out of its form."""
+    if not isinstance(leaf, (list, array)):
         leaf.add(key)
         return leaf
     insort(leaf, key)
-    return leaf if len(leaf) <= LIST_LIMIT else SortedList(leaf)
+    if len(leaf) <= LIST_LIMIT:
+        return leaf
+    return SortedList(leaf) if isinstance(leaf, list) else PackedList(leaf)
 
 
 def discard(leaf: Leaf, key: Key) -> bool:
     """Remove one entry; False when it was not there."""
-    if not isinstance(leaf, list):
+    if not isinstance(leaf, (list, array)):
         if key not in leaf:
             return False
         leaf.remove(key)
@@ -52,7 +61,7 @@ def discard(leaf: Leaf, key: Key) -> bool:
 
 def contains(leaf: Leaf, key: Key) -> bool:
     """Whether the key is there. O(log n)."""
-    if not isinstance(leaf, list):
+    if not isinstance(leaf, (list, array)):
         return key in leaf
     place = bisect_left(leaf, key)
     return place < len(leaf) and bool(leaf[place] == key)
@@ -60,7 +69,7 @@ def contains(leaf: Leaf, key: Key) -> bool:
 
 def slice_of(leaf: Leaf, start: int, stop: int, reverse: bool) -> Iterator[Key]:
     """Entries of positions start to stop, lazily; O(log n) to begin."""
-    if not isinstance(leaf, list):
+    if not isinstance(leaf, (list, array)):
         return leaf.islice(start, stop, reverse=reverse)
     if stop - start <= 64:
         part = leaf[start:stop]
