@@ -88,9 +88,10 @@ def _answer(command: str, parameters: str, table: str | None, url: str, data: Pa
     """The body of the reply."""
     parts: Sequence[str] = [f"command={command}", *([f"table={table}"] if table else []), parameters]
     text = query_string("&".join(part for part in parts if part))
-    if data is None:
-        return get(url, "/", text).read()
-    return _answer_from_store(text, data)
+    if data is not None:
+        return _answer_from_store(text, data)
+    with get(url, "/", text) as answer:
+        return answer.read()
 
 
 def _answer_from_store(text: bytes, data: Path) -> bytes:

@@ -27,20 +27,25 @@ def query_string(text: str) -> bytes:
 
 
 def get(url: str, path: str, query: bytes = b"") -> http.client.HTTPResponse:
-    """The answer to a GET, its body unread; raises SetupError when nobody answers, Refused for an error."""
+    """The answer to a GET, its body unread; read to its end or closed, it leaves no connection behind.
+
+    Raises SetupError when nobody answers, Refused for an error.
+    """
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname:
         raise SetupError(f"{url} is not the address of a server", f"for example {DEFAULT_URL}")
-    target = path + (f"?{quote(query.decode('latin-1'), safe='%&=+:,;/~*-._!()@$')}" if query else "")
+    target = path + (f"?{query.decode('ascii')}" if query else "")
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
     try:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
-        connection.request("GET", target)
+        connection.request("GET", target, headers={"Connection": "close"})  # so the response owns the socket
         answer = connection.getresponse()
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise SetupError(f"no server answers at {url}: {reason}", "start one: tcsql serve; or use --data DIR") from None
-    if answer.status != 200:
-        raise _refusal(answer.status, answer.read(1_000_000))
+    if answer.status != http.client.OK:
+        with answer:
+            raise _refusal(answer.status, answer.read(1_000_000))
     return answer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -24,21 +25,25 @@ def backup(
     if file.exists() and not force:
         raise SetupError(f"{file} exists already", "replace it with --force")
     partial = file.with_name(file.name + ".partial")
-    answer = get(url, "/backup")
-    try:
-        with open(partial, "wb") as target:
-            while piece := answer.read(_PIECE_BYTES):
-                target.write(piece)
-            if target.tell() != int(answer.headers["content-length"]):
-                raise SetupError("the connection broke off", "try again")
-            target.flush()
-            os.fsync(target.fileno())
-        partial.replace(file)
-    except OSError as error:
-        raise SetupError(f"cannot write {file}: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with get(url, "/backup") as answer:
+        try:
+            _receive(answer, partial)
+            partial.replace(file)
+        except OSError as error:
+            raise SetupError(f"cannot write {file}: {error.strerror}") from None
+        finally:
+            partial.unlink(missing_ok=True)
     print(f"{file}: {file.stat().st_size} bytes")
+
+
+def _receive(answer: HTTPResponse, partial: Path) -> None:
+    with open(partial, "wb") as target:
+        while piece := answer.read(_PIECE_BYTES):
+            target.write(piece)
+        if target.tell() != int(answer.headers["content-length"]):
+            raise SetupError("the connection broke off", "try again")
+        target.flush()
+        os.fsync(target.fileno())
 
 
 def check(directory: Annotated[Path, typer.Argument(help="the directory of a closed store")]) -> None:

@@ -44,6 +44,7 @@ from tcsql.http.parameters import WRITES, of_query
 from tcsql.http.writes import Writer
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
+from tcsql.sql import create_table_sql
 from tcsql.storage.store import Store
 
 LSN_HEADER: Final = b"tcsql-lsn"
@@ -197,13 +198,12 @@ class Api:
         store = self._ready().store
         body = {
             "version": __version__,
-            "id": store.id,
-            "lsn": store.lsn,
-            "durable_lsn": store.durable_lsn,
-            "durability": self._settings.durability,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
-            "memory_bytes": store.database.memory_bytes,
-            "tables": store.database.status(),
+            **store.status(),
+            "tables": [
+                {**table, "create_table": create_table_sql(schema)}
+                for table, schema in zip(store.database.status(), store.database.schemas(), strict=True)
+            ],
             "metrics": self.metrics.plain(),
         }
         return Reply(200, render.document(body))

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,7 +41,7 @@ class Running:
     errors: BinaryIO
     url: str
     lines: list[str]
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20))
+    client: httpx.Client
 
     @property
     def address(self) -> tuple[str, int]:
@@ -90,7 +90,7 @@ class Running:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the server; its exit code."""
-        self.client.close()
+        self.client.close()  # a kept connection is idle, and would be waited for
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=START_S)
@@ -115,17 +115,19 @@ def serving(
         process = subprocess.Popen(
             arguments, stdout=subprocess.PIPE, stderr=errors, env=environment(**variables or {}), cwd=data.parent
         )
+        client = httpx.Client(timeout=20)
         try:
             first = _line(process)
             if not first:
                 process.wait(START_S)
                 errors.seek(0)
                 raise AssertionError(f"the server did not start: {errors.read().decode()}")
-            running = Running(process, errors, first.split()[-1], [first])
+            running = Running(process, errors, first.split()[-1], [first], client)
             if ready:
                 running.wait_until_ready()
             yield running
         finally:
+            client.close()
             if process.poll() is None:
                 process.kill()
             process.wait(START_S)

@@ -134,6 +134,7 @@ def test_documents(server: Running, posts: str) -> None:
     status = server.client.get(server.url + "/status").json()
     [table] = [table for table in status["tables"] if table["name"] == posts]
     assert table["rows"] == 10
+    assert table["create_table"].startswith(f"CREATE TABLE `{posts}` (")
     assert {index["name"] for index in table["indexes"]} == {"PRIMARY", "uid", "idtype"}
     assert status["uptime_s"] > 0
     assert status["durable_lsn"] <= status["lsn"]
