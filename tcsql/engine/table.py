@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from tcsql.engine.change import RowOp
+from tcsql.engine.gather import Gathered, chunks
 from tcsql.engine.index import RESHAPE_AT, OrderedIndex
-from tcsql.engine.keys import Codec, KeyValue, make_codec, sort_key_reader
+from tcsql.engine.keys import Codec, KeyValue, make_codec
 from tcsql.engine.rows import Rows, decode, translator
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.textindex import TextIndex
@@ -114,58 +115,40 @@ class Table:
 
     def restore(self, rows: Iterable[tuple[int, bytes]]) -> None:
         """Fill an empty table: rows with the layout they were written in, in any order; every index sorted once."""
-        ordered = [index for index in self.indexes.values() if isinstance(index, OrderedIndex)]
-        texts = [index for index in self.indexes.values() if isinstance(index, TextIndex)]
-        needed = {column.name: column for index in ordered for column in index.declared}
-        needed.update((index.column.name, index.column) for index in texts)
-        columns: dict[str, list[KeyValue]] = {name: [] for name in needed}
-        pkeys = self._fill(rows, [(columns[name], sort_key_reader(column), name) for name, column in needed.items()])
-        self._build(ordered, texts, columns, pkeys)
-
-    def _fill(
-        self,
-        rows: Iterable[tuple[int, bytes]],
-        columns: Sequence[tuple[list[KeyValue], Callable[[object], KeyValue], str]],
-    ) -> list[PKey]:
         translators: dict[int, Callable[[bytes], bytes]] = {}
-        current, pkeys, size = self.rows.current, [], 0
-        pkey_of = self.schema.pkey_of
-        interned: dict[KeyValue, KeyValue] = {}
-        for layout, stored in rows:
-            data = stored
-            if layout != self.schema.layout:
-                if layout not in translators:
+        gathered = self._gathered(self.indexes.values())
+        current = self.rows.current
+        for chunk in chunks(rows):
+            if any(layout != self.schema.layout for layout, _ in chunk):
+                for layout in {layout for layout, _ in chunk}.difference(translators):
                     translators[layout] = translator(self.schema, layout)
-                data = translators[layout](stored)
-            row = decode(data)
-            pkey = pkey_of(row)
-            current[pkey] = data
-            pkeys.append(pkey)
-            size += len(data)
-            for values, read, name in columns:
-                value = read(row[name])
-                values.append(interned.setdefault(value, value) if type(value) is str else value)
-        self.rows.bytes = size
-        return pkeys
+                data = [translators[layout](stored) for layout, stored in chunk]
+            else:
+                data = [stored for _, stored in chunk]
+            current.update(zip(gathered.take(data), data, strict=True))
+            self.rows.bytes += sum(map(len, data))
+        self._build(self.indexes.values(), gathered)
 
-    def _build(
-        self,
-        ordered: Sequence[OrderedIndex],
-        texts: Sequence[TextIndex],
-        columns: dict[str, list[KeyValue]],
-        pkeys: list[PKey],
-    ) -> None:
+    def _gathered(self, indexes: Iterable[Index]) -> Gathered:
+        needed: list[Column] = []
+        for index in indexes:
+            needed.extend(index.declared if isinstance(index, OrderedIndex) else (index.column,))
+        return Gathered(self.schema, needed)
+
+    def _build(self, indexes: Iterable[Index], gathered: Gathered) -> None:
         made: dict[int, list[object]] = {}
+        columns, pkeys = gathered.columns, gathered.pkeys
 
         def keys_of(codec: Codec, values: Sequence[Sequence[KeyValue]], keys: Sequence[PKey]) -> list[object]:
             if id(codec) not in made:
                 made[id(codec)] = codec.keys(values, keys)
             return made[id(codec)]
 
-        for index in ordered:
-            index.build([columns[column.name] for column in index.declared], pkeys, keys_of)
-        for text in texts:
-            text.build(columns[text.column.name], pkeys)  # type: ignore[arg-type]  # text columns hold str or None
+        for index in indexes:
+            if isinstance(index, OrderedIndex):
+                index.build([columns[column.name] for column in index.declared], pkeys, keys_of)
+            else:
+                index.build(columns[index.column.name], pkeys)
         self.primary.build((), pkeys, keys_of)
         self.version += 1
 
@@ -193,26 +176,18 @@ class Table:
         self.version += 1
 
     def _rebuild(self, indexes: Sequence[Index]) -> None:
-        ordered = [index for index in indexes if isinstance(index, OrderedIndex)]
-        texts = [index for index in indexes if isinstance(index, TextIndex)]
-        readers = {column.name: sort_key_reader(column) for index in ordered for column in index.declared}
-        readers.update((index.column.name, sort_key_reader(index.column)) for index in texts)
-        columns: dict[str, list[KeyValue]] = {name: [] for name in readers}
-        pkeys = []
-        for pkey, data in self.rows.items():
-            row = decode(data)
-            pkeys.append(pkey)
-            for name, read in readers.items():
-                columns[name].append(read(row[name]))
-        self._build(ordered, texts, columns, pkeys)
+        gathered = self._gathered(indexes)
+        for chunk in chunks(data for _, data in self.rows.items()):
+            gathered.take(chunk)
+        self._build(indexes, gathered)
 
     def _reshape(self, before: int, after: int) -> None:
         """While a table is young, let its indexes choose their shape again from what they hold by now."""
         if any(before < size <= after for size in RESHAPE_AT):
-            indexes = [
-                i for i in self.indexes.values() if isinstance(i, OrderedIndex) and i.ready and not i.keeps_shape
-            ]
-            self._rebuild(indexes)
+            ordered = [index for index in self.indexes.values() if isinstance(index, OrderedIndex) and index.ready]
+            changing = [index for index in ordered if not index.keeps_shape]
+            if changing:
+                self._rebuild(changing)
 
     def maintain(self, more: Callable[[], bool]) -> bool:
         """Background work while ``more()``: build indexes, move rows to the newest layout. True: work is left."""
