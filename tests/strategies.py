@@ -362,7 +362,8 @@ def filters(schema: TableSchema) -> st.SearchStrategy[Filter]:
     plain = st.lists(one, max_size=3).map(tuple)
     both = st.tuples(aimed(schema), st.lists(one, max_size=1)).map(lambda pair: (*pair[0], *pair[1]))
     conjunction = plain | both
-    return st.lists(conjunction, max_size=3).map(lambda any_of: Filter(tuple(any_of)))
+    union = st.lists(conjunction, max_size=3).map(lambda any_of: Filter(tuple(any_of)))
+    return st.just(Filter()) | conjunction.map(lambda each: Filter((each,))) | union
 
 
 def order_terms(columns: st.SearchStrategy[ColumnRef]) -> st.SearchStrategy[OrderTerm]:
@@ -372,19 +373,24 @@ def order_terms(columns: st.SearchStrategy[ColumnRef]) -> st.SearchStrategy[Orde
 def orders(schema: TableSchema) -> st.SearchStrategy[tuple[OrderTerm, ...]]:
     """Any order, or one that an index may hold: its columns from some place on, all in one direction."""
     anyhow = st.lists(order_terms(references(schema)), max_size=3).map(tuple)
-    return anyhow | _held_orders(schema)
+    return st.just(()) | anyhow | _held_orders(schema) | _held_orders(schema)
 
 
-@st.composite
-def _held_orders(draw: st.DrawFn, schema: TableSchema) -> tuple[OrderTerm, ...]:
-    index = draw(st.sampled_from(schema.indexes)) if schema.indexes else None
-    columns = index.columns if index is not None else schema.primary_key
-    start = draw(st.integers(0, len(columns) - 1))
-    stop = draw(st.integers(start, len(columns)))
-    descending = draw(st.booleans())
+def _held_orders(schema: TableSchema) -> st.SearchStrategy[tuple[OrderTerm, ...]]:
     natural = {True: OrderKind.NUM, False: OrderKind.STR}
-    chosen = [schema.by_name[name] for name in columns[start:stop]]
-    return tuple(OrderTerm(column.name, natural[column.type.is_numeric], descending) for column in chosen)
+    parts = [
+        index.columns[start:stop]
+        for index in (*schema.indexes, IndexDef("PRIMARY", schema.primary_key))
+        for start in range(len(index.columns))
+        for stop in range(start + 1, len(index.columns) + 1)
+    ]
+    return st.builds(
+        lambda names, descending: tuple(
+            OrderTerm(name, natural[schema.by_name[name].type.is_numeric], descending) for name in names
+        ),
+        st.sampled_from(parts),
+        st.booleans(),
+    )
 
 
 LIMITS = st.sampled_from((0, 1, 2, 3, 5, 10, 100))

@@ -31,7 +31,7 @@ from tests.model import Row
 from tests.strategies import BIG, EFFORT, INT, VARCHAR
 
 ROWS = 300
-QUERIES = 300
+QUERIES = 150
 SMALL = tuple(range(-5, 15))
 WORDS = ("", "a", "A", "ab", "abc", "b", "ä", "中", "z", "é", "10", "9", "\uffff", "😀")
 SCHEMA = TableSchema(

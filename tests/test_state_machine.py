@@ -220,17 +220,16 @@ class History(RuleBasedStateMachine):
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    @rule(data=st.data())
-    def select(self, data: st.DataObject) -> None:
-        self.duel.ask(data.draw(selects(self.schema)))
+    @rule(data=st.data(), count=st.sampled_from((2, 4, 8)))
+    def ask(self, data: st.DataObject, count: int) -> None:
+        anything = selects(self.schema) | selects(self.schema) | counts(self.schema) | groups(self.schema)
+        for _ in range(count):
+            self.duel.ask(data.draw(anything))
 
-    @rule(data=st.data())
-    def count(self, data: st.DataObject) -> None:
-        self.duel.ask(data.draw(counts(self.schema)))
-
-    @rule(data=st.data())
-    def group(self, data: st.DataObject) -> None:
-        self.duel.ask(data.draw(groups(self.schema)))
+    @rule(data=st.data(), count=st.sampled_from((2, 4, 8)))
+    def ask_for_pages(self, data: st.DataObject, count: int) -> None:
+        for _ in range(count):
+            self.duel.ask(data.draw(selects(self.schema)))
 
     @rule(data=st.data())
     def ask_while_others_write(self, data: st.DataObject) -> None:
@@ -280,4 +279,4 @@ class History(RuleBasedStateMachine):
 
 
 def test_any_history_leaves_engine_and_model_equal() -> None:
-    run_state_machine_as_test(History, settings=effort(150, steps=40))
+    run_state_machine_as_test(History, settings=effort(100, steps=40))
