@@ -243,6 +243,14 @@ class Database:
         table.auto_increment = auto_increment
         self._replace(None, table)
 
+    def begin_bulk(self, table: str) -> None:
+        """Suspend the indexes of a table while a program that does nothing else fills it; see ``Table``."""
+        self.table(table).begin_bulk()
+
+    def end_bulk(self, table: str) -> None:
+        """Make the indexes whole again, sorted once."""
+        self.table(table).end_bulk()
+
     def maintain(self, more: Callable[[], bool]) -> bool:
         """Background work in small steps while ``more()``; True when work is left."""
         left = False
