@@ -7,6 +7,7 @@ cut keeps what was synced and any part of what was written since, in any order: 
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ class _Image:
     """What one file holds, and what of it has not been synced."""
 
     def __init__(self) -> None:
+        self.exists = True
         self.synced = b""
         self.since: list[tuple[int, bytes | None]] = []  # (offset, data); None: cut off at the offset
 
@@ -79,38 +81,45 @@ class Disk(apsw.VFS):
         self.name = f"faults-{next(_names)}"
         self.fault: Fault | None = None
         self.before: Callable[[str, str], None] | None = None
-        self.calls: dict[str, int] = {}
         self.images: dict[str, _Image] = {}
+        self.lock = threading.RLock()  # a crash is one moment for all files
         super().__init__(self.name, base="")
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         return _File(self, name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:
-        self.images[image_name(filename)] = _Image()
-        super().xDelete(filename, syncdir)
+        with self.lock:
+            self.images[image_name(filename)].exists = False
+            super().xDelete(filename, syncdir)
 
     def call(self, operation: str, file: str) -> None:
-        self.calls[operation] = self.calls.get(operation, 0) + 1
         if self.before is not None:
             self.before(operation, file)
         error = self.fault(operation, file) if self.fault is not None else None
         if error is not None:
             raise error
 
+    def adopt(self, file: Path) -> None:
+        """A file of an earlier life, which the disk holds safely."""
+        image = self.images[image_name(str(file))] = _Image()
+        image.synced = file.read_bytes()
+
     def power_cut(self, target: Path, random: Random) -> Path:
         """A directory as the power cut left it."""
-        target.mkdir()
         chance = random.choice((0.0, 0.5, 0.9, 1.0))
-        for file, image in self.images.items():
-            (target / file).write_bytes(image.content(lambda: random.random() < chance))
-        return target
+        return self._leave(target, lambda: random.random() < chance)
 
-    def crash(self, target: Path) -> Path:
+    def crash(self, target: Path, random: Random) -> Path:
         """A directory as a killed process left it: all that was written."""
+        return self._leave(target, lambda: True)
+
+    def _leave(self, target: Path, keep: Callable[[], bool]) -> Path:
         target.mkdir()
-        for file, image in self.images.items():
-            (target / file).write_bytes(image.content(lambda: True))
+        with self.lock:
+            for file, image in self.images.items():
+                if image.exists:
+                    (target / file).write_bytes(image.content(keep))
         return target
 
 
@@ -118,23 +127,28 @@ class _File(apsw.VFSFile):
     def __init__(self, disk: Disk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         self._disk = disk
         self._name = image_name(name.filename() if isinstance(name, apsw.URIFilename) else name or "temporary")
-        self._image = disk.images.setdefault(self._name, _Image())
         super().__init__("", name, flags)
+        if self._name not in disk.images or not disk.images[self._name].exists:
+            disk.images[self._name] = _Image()
+        self._image = disk.images[self._name]
 
     def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.call("write", self._name)
-        self._image.write(offset, bytes(data))
-        super().xWrite(data, offset)
+        with self._disk.lock:
+            self._image.write(offset, bytes(data))
+            super().xWrite(data, offset)
 
     def xTruncate(self, size: int) -> None:
         self._disk.call("truncate", self._name)
-        self._image.truncate(size)
-        super().xTruncate(size)
+        with self._disk.lock:
+            self._image.truncate(size)
+            super().xTruncate(size)
 
     def xSync(self, flags: int) -> None:
         self._disk.call("sync", self._name)
-        super().xSync(flags)
-        self._image.sync()
+        with self._disk.lock:
+            super().xSync(flags)
+            self._image.sync()
 
 
 @contextmanager
@@ -143,10 +157,11 @@ def faulty_disk() -> Iterator[Disk]:
     cut = wal.cut
 
     def watched_cut(log: Path, valid_frames: int, page_bytes: int) -> None:
-        cut(log, valid_frames, page_bytes)
-        image = disk.images[image_name(str(log))]
-        image.truncate(log.stat().st_size)
-        image.sync()
+        with disk.lock:
+            cut(log, valid_frames, page_bytes)
+            image = disk.images[image_name(str(log))]
+            image.truncate(log.stat().st_size)
+            image.sync()
 
     wal.cut = watched_cut  # the one write to the store's files that does not go through SQLite
     try:

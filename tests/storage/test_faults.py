@@ -400,7 +400,7 @@ def test_a_fault_at_any_call_loses_nothing_acknowledged(
         held = reopened(disk.power_cut(tmp_path / f"{after}-cut", random))
         numbers = {row.split(b",")[0] for row in held["posts"][1]} if "posts" in held else set()
         assert {b'{"id":%d' % number for number in acknowledged} <= numbers, after
-        assert len(numbers) <= len(acknowledged) + 0, after
+        assert len(numbers) <= len(acknowledged), after
         if is_over:
             break
     assert after > 10 and is_over
