@@ -270,15 +270,28 @@ class Database:
         One request sees one state: when the table has changed the search begins again, and after three times it
         works on references to the rows as they stand.
         """
+        return self._seeing_one_state(query, _run)
+
+    def explain(self, query: Query) -> dict[str, object]:
+        """How the query would be answered: the chosen access, the others with their sizes, rows examined."""
+        return finish(self.explain_steps(query))
+
+    def explain_steps(self, query: Query) -> Generator[None, None, dict[str, object]]:
+        """The same in slices: explaining a query means answering it."""
+        return self._seeing_one_state(query, _explained)
+
+    def _seeing_one_state(
+        self, query: Query, attempt: Callable[[Query, Executor], Generator[None, None, T]]
+    ) -> Generator[None, None, T]:
         for _ in range(RESTARTS):
             table = self.table(query.table)
             version = table.version
-            attempt = _run(query, self._executor(table, self._work(table, query)))
+            steps = attempt(query, self._executor(table, self._work(table, query)))
             while True:
                 try:
-                    next(attempt)
+                    next(steps)
                 except StopIteration as stop:
-                    result: Result = stop.value
+                    result: T = stop.value
                     return result
                 yield
                 if table.version != version or self._tables.get(query.table) is not table:
@@ -286,15 +299,7 @@ class Database:
         table = self.table(query.table)
         pinned = PinnedExecutor(table, self._planner(table), self._work(table, query))
         pinned.pin(query.where)
-        return (yield from _run(query, pinned))
-
-    def explain(self, query: Query) -> dict[str, object]:
-        """How the query would be answered: the chosen access, the others with their sizes, rows examined."""
-        table = self.table(query.table)
-        work = self._work(table, query)
-        executor = self._executor(table, work)
-        finish(_run(query, executor))
-        return explain(executor, query)
+        return (yield from attempt(query, pinned))
 
     def _work(self, table: Table, query: Query) -> Work:
         return Work(self.query_budget_rows, lambda: advice(table, query))
@@ -324,6 +329,11 @@ def finish(steps: Generator[None, None, T]) -> T:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+
+def _explained(query: Query, executor: Executor) -> Generator[None, None, dict[str, object]]:
+    yield from _run(query, executor)
+    return explain(executor, query)
 
 
 def _run(query: Query, executor: Executor) -> Generator[None, None, Result]:

@@ -160,7 +160,7 @@ class Api:
         if request.min_lsn is not None:
             await state.wait_for(*request.min_lsn, self._settings.min_lsn_timeout_s)
         if request.explain:
-            plan = state.store.database.explain(request.query)
+            plan = await state.store.explain(request.query)
             return "explain", Reply(200, render.document(plan), state.headers())
         found = await state.store.run(request.query)
         return _operation(request.query), self._page(state, found, request.bigint_text)

@@ -143,6 +143,10 @@ class Store:
         """The answer, with other requests in between every 5 ms."""
         return await _in_slices(self.database.steps(query))
 
+    async def explain(self, query: Query) -> dict[str, object]:
+        """How the query is answered, found out in the same slices."""
+        return await _in_slices(self.database.explain_steps(query))
+
     def positions(self) -> dict[str, bytes]:
         """How far each follower is, durably: what it has to go on from after a restart or a revert."""
         return dict(self._positions)
