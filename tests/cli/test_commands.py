@@ -8,14 +8,16 @@ import json
 import re
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tcsql import __version__
 from tcsql.settings import OPTIONS
+from tcsql.storage.store import Store
 from tests.cli.conftest import Run
-from tests.http.serving import Running, finished, serving
+from tests.http.serving import Running, finished
 
 
 @pytest.fixture(params=["url", "data"])
@@ -110,7 +112,7 @@ def test_no_server_is_exit_2(run: Run) -> None:
 
 
 def test_a_directory_in_use_cannot_be_read_as_closed(run: Run, tmp_path: Path) -> None:
-    with serving(tmp_path / "busy"):
+    with closing(Store.open(tmp_path / "busy")):
         code, _, err = run("query", "", "--data", str(tmp_path / "busy"))
     assert code == 2
     assert err.count("\n") == 1

@@ -123,19 +123,19 @@ quietly = settings(deadline=None, suppress_health_check=[HealthCheck.function_sc
 
 
 @given(QUERIES)
-@settings(quietly, max_examples=400)
+@settings(quietly, max_examples=250)
 def test_any_get_is_answered_or_refused(server: Server, query: bytes) -> None:
     check(server, Head("GET", "/", query))
 
 
 @given(QUERIES | FORMS, KINDS, BODIES)
-@settings(quietly, max_examples=300)
+@settings(quietly, max_examples=200)
 def test_any_post_is_answered_or_refused(server: Server, query: bytes, kind: str, body: bytes) -> None:
     check(server, Head("POST", "/", query, kind), body)
 
 
 @given(KINDS, BODIES, st.sampled_from(["insert", "update"]), st.sampled_from(["one", "two"]))
-@settings(quietly, max_examples=300)
+@settings(quietly, max_examples=200)
 def test_any_row_is_written_or_refused(server: Server, kind: str, body: bytes, command: str, table: str) -> None:
     more = "&where=n:NUMEQ:1" if command == "update" else ""
     check(server, Head("POST", "/", f"command={command}&table={table}{more}".encode(), kind), body)
