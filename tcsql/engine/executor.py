@@ -115,11 +115,12 @@ class Executor:
         conjunctions = conjunctions_of(where)
         if len(conjunctions) > 1:
             return cost.union_size(self.planner, self.table, conjunctions)
-        access = self.planner.counting(conjunctions[0])
+        order = Order(self.table.schema, ())
+        access = self.planner.counting(conjunctions[0], order)
         if access is not None:
             self.work.use(access)
             return access.size
-        return cost.exact_size(self.planner.accesses(conjunctions[0], Order(self.table.schema, ())))
+        return cost.exact_size(self.planner.accesses(conjunctions[0], order))
 
     def count(self, where: Filter) -> Generator[None, None, int]:
         """The exact number of matching rows: by bisection, else by the smallest accesses."""

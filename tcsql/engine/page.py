@@ -32,6 +32,8 @@ from tcsql.engine.values import PKey
 
 #: Sorting this many keys takes less than a millisecond.
 KEYS_PER_SLICE: Final = 5_000
+#: Reading and sorting so few rows costs no more than working out another access.
+FEW_ROWS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class PageSearch:
             direct = executor.planner.direct(conjunctions[0], self._order)
             if direct is not None:
                 return self._by_position(direct)
-        plans = [executor.planner.accesses(conjunction, self._order) for conjunction in conjunctions]
+        plans = [self._plan(conjunction) for conjunction in conjunctions]
         total = self._cheap_total(conjunctions, plans)
         if query.limit == 0:
             if total is None and query.total:
@@ -103,6 +105,13 @@ class PageSearch:
         if len(choices) == 1 and not first.ordered and first.exact and not self._order.terms and not self._cursor:
             return (yield from self._by_keys(first))
         return (yield from self._by_search(plans, choices, total))
+
+    def _plan(self, conjunction: Conjunction) -> list[Access]:
+        """All accesses; only the exact one where it holds so few rows that looking further costs more."""
+        exact = self._executor.planner.counting(conjunction, self._order)
+        if exact is not None and exact.size <= FEW_ROWS:
+            return [exact]
+        return self._executor.planner.accesses(conjunction, self._order)
 
     def _cheap_total(self, conjunctions: tuple[Conjunction, ...], plans: list[list[Access]]) -> int | None:
         if len(plans) == 1:

@@ -138,9 +138,9 @@ class Planner:
                     return access
         return None
 
-    def counting(self, conjunction: Conjunction) -> Access | None:
-        """An access that leaves nothing to test, whatever its order: its size is the number of matching rows."""
-        for template in self._shaped(conjunction, Order(self._table.schema, ())):
+    def counting(self, conjunction: Conjunction, order: Order) -> Access | None:
+        """An access that leaves nothing to test, in order or not: its size is the number of matching rows."""
+        for template in self._shaped(conjunction, order):
             if not template.residual:
                 access = _bind(template, _Operands(self._table, conjunction))
                 if access is not None:
