@@ -1,12 +1,13 @@
 #!/bin/sh
-# The real programs that the tests compare with, from Debian's packages: MariaDB (never started as a service) and
-# Tokyo Cabinet's table tool. Does nothing when they are there.
+# The real programs that the tests compare with, from Debian's packages: MariaDB (never started as a service), Tokyo
+# Cabinet's table tool, and curl, with which the documented requests are made. Does nothing when they are there.
 set -eu
 PATH="$PATH:/usr/sbin"
 missing=""
 command -v mariadbd >/dev/null || missing="$missing mariadb-server-core"
 command -v mariadb >/dev/null || missing="$missing mariadb-client-core"
 command -v mariadb-dump >/dev/null || missing="$missing mariadb-client"
+command -v curl >/dev/null || missing="$missing curl"
 command -v tctmgr >/dev/null || missing="$missing tokyocabinet-bin"
 [ -n "$missing" ] || exit 0
 echo "installing$missing"
