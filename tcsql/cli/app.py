@@ -11,6 +11,8 @@ import typer
 from tcsql import __version__
 from tcsql.cli.config import config
 from tcsql.cli.demo import demo
+from tcsql.cli.dump import dump
+from tcsql.cli.load import load
 from tcsql.cli.query import explain, query
 from tcsql.cli.serve import serve
 from tcsql.cli.store import backup, check
@@ -30,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, query, explain, check, backup, config, demo):
+for command in (serve, load, dump, query, explain, check, backup, config, demo):
     app.command(epilog=EXIT_CODES)(command)
 
 
