@@ -95,11 +95,18 @@ def _constant(name: str) -> None:
 
 
 def _is_shallow(value: object, levels: int) -> bool:
-    if isinstance(value, dict):
-        return levels > 0 and all(_is_shallow(item, levels - 1) for item in value.values())
-    if isinstance(value, list):
-        return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
-    return True
+    """Level by level, not by recursion: a megabyte of brackets must not hold up the other requests."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if type(outer) is dict else outer if type(outer) is list else ())
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not layer:
+            return True
+    return False
 
 
 def _refuse_lone_surrogates(value: object, what: str) -> None:

@@ -109,7 +109,7 @@ class Api:
                     return None
                 reply = self._page(state, found, request.bigint_text)
         except TCSQLError as error:
-            reply = refusal(error)
+            reply = _refused(head, error)
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
             reply = _internal(head, bug)
         self.metrics.answered(operation, reply.status, time.perf_counter() - started)
@@ -124,7 +124,7 @@ class Api:
         except Disconnected:
             raise  # nobody is left to answer
         except TCSQLError as error:
-            reply = refusal(error, _allowed(head.path))
+            reply = _refused(head, error)
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
             reply = _internal(head, bug)
         self.metrics.answered(operation, reply.status, time.perf_counter() - started)
@@ -281,6 +281,12 @@ def _operation(query: Query) -> str:
     return "count" if isinstance(query, Count) else "groups" if isinstance(query, Group) else "select"
 
 
+def _refused(head: Head, error: TCSQLError) -> Reply:
+    if error.exit_code != TCSQLError.exit_code:  # meant for the operator: its message may name paths
+        return _internal(head, error)
+    return refusal(error, _allowed(head.path))
+
+
 def _internal(head: Head, bug: Exception) -> Reply:
-    logger.error("bug: %.20r %.100r failed", head.method, head.path, exc_info=bug)
+    logger.error("bug or fault: %.20r %.100r failed", head.method, head.path, exc_info=bug)
     return Reply(500, render.error(TCSQLError("something is wrong with this server, not with the request")))

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from tcsql.engine.database import Database
-from tcsql.errors import NoSpace, OutcomeUnknown, ReadOnly, TCSQLError
+from tcsql.errors import NoSpace, OutcomeUnknown, ReadOnly, SetupError, TCSQLError
 from tcsql.http.endpoints import Api
 from tcsql.http.messages import Body, Disconnected, Head, Reply
 from tcsql.metrics import Metrics
@@ -203,6 +203,23 @@ def test_a_bug_is_logged_and_tells_the_client_nothing(
                 assert error(reply) == (500, "internal")
                 assert b"secret" not in reply.body
         assert caplog.text.count("ZeroDivisionError: secret detail") == 2
+
+    run(work, tmp_path)
+
+
+def test_what_is_meant_for_the_operator_is_logged_and_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(api: Api, store: Store) -> None:
+        def broken(path: Path) -> None:
+            raise SetupError(f"cannot write {path}")
+
+        monkeypatch.setattr(store, "backup", broken)
+        reply = await api.answer(Head("GET", "/backup"))
+        assert error(reply) == (500, "internal")
+        assert str(tmp_path).encode() not in reply.body
+        assert str(tmp_path) in caplog.text
+        assert not list(tmp_path.glob("backup-*"))
 
     run(work, tmp_path)
 
