@@ -14,7 +14,7 @@ from typing import Final
 
 from tcsql.engine import cost
 from tcsql.engine.change import Row
-from tcsql.engine.conditions import RowTest, filter_test, row_test
+from tcsql.engine.conditions import RowTest, check_patterns, filter_test, row_test
 from tcsql.engine.order import Order
 from tcsql.engine.planner import Access, Planner
 from tcsql.engine.query import Conjunction, Filter
@@ -53,7 +53,8 @@ class Work:
 
 
 def conjunctions_of(where: Filter) -> tuple[Conjunction, ...]:
-    """The alternatives, each once; one empty conjunction for every row."""
+    """The alternatives, each once; one empty conjunction for every row. Raises InvalidPattern."""
+    check_patterns(where)
     return ((),) if where.matches_everything else tuple(dict.fromkeys(where.any_of))
 
 

@@ -16,7 +16,7 @@ from tcsql.engine.values import ColumnType, Kind
 
 NEAR = st.integers(0, 40)
 KEYS = st.one_of(NEAR, st.sampled_from([0, 2**32, 2**63, 2**64 - 1]))
-OPERATIONS = st.sampled_from(["add", "remove", "left", "right", "has", "slice"])
+OPERATIONS = st.sampled_from(["add", "update", "remove", "left", "right", "has", "slice"])
 STEPS = st.lists(st.tuples(OPERATIONS, KEYS, NEAR), max_size=60)
 
 
@@ -34,6 +34,10 @@ def test_packed_list_does_what_a_sorted_list_does(keys: list[int], steps: list[t
             case "add":
                 found.add(key)
                 insort(plain, key)
+            case "update":
+                more = [key + step for step in range(other) if key + step < 2**64]
+                found.update(more)
+                plain = sorted(plain + more)
             case "remove" if key in plain:
                 found.remove(key)
                 plain.remove(key)
