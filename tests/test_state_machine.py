@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from tcsql.engine import change as ch
-from tcsql.engine import cost, directory, executor, index, planner, postings, table
+from tcsql.engine import cost, directory, executor, gather, index, packed, planner, postings, table
 from tcsql.engine.query import Condition, Count, Filter, Group, Operator, Select
 from tcsql.engine.result import Page
 from tcsql.engine.schema import Column, TableSchema
@@ -48,6 +48,9 @@ NAME = "t"
 @pytest.fixture(autouse=True)
 def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postings, "LIST_LIMIT", 6)
+    monkeypatch.setattr(packed, "BLOCK", 4)
+    monkeypatch.setattr(gather, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(table, "MANY_ROWS", 2)
     monkeypatch.setattr(directory, "BLOCK", 4)
     monkeypatch.setattr(index, "MIN_REPETITION", 2)
     monkeypatch.setattr(table, "RESHAPE_AT", frozenset({8, 16, 32}))

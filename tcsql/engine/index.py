@@ -24,7 +24,7 @@ from sortedcontainers import SortedList
 from tcsql.engine import postings
 from tcsql.engine.change import Row
 from tcsql.engine.directory import Directory
-from tcsql.engine.keys import Codec, KeyValue, Leaf, sort_key_reader
+from tcsql.engine.keys import Codec, Key, KeyValue, Leaf, sort_key_reader
 from tcsql.engine.packed import PackedList
 from tcsql.engine.schema import Column, IndexDef
 from tcsql.engine.spans import EVERY_VALUE, Span
@@ -53,6 +53,17 @@ class Run(Protocol):
 def _known(codec: Codec, values: Mapping[str, KeyValue]) -> list[KeyValue]:
     """The leading key columns that are given: they hold the primary key, so nothing behind them matters."""
     return [values[column.name] for column in takewhile(lambda column: column.name in values, codec.columns)]
+
+
+def _grouped(values: Sequence[KeyValue], keys: Sequence[Key]) -> dict[KeyValue, list[Key]]:
+    groups: dict[KeyValue, list[Key]] = {}
+    for value, key in zip(values, keys, strict=True):
+        group = groups.get(value)
+        if group is None:
+            groups[value] = [key]
+        else:
+            group.append(key)
+    return groups
 
 
 class LeafRun:
@@ -164,13 +175,7 @@ class OrderedIndex:
         if not self.partitioned:
             self.whole = postings.make_leaf(list(keys_of(self.codec, columns, pkeys)), self.codec.packs)
             return
-        groups: dict[KeyValue, list[object]] = {}
-        for value, key in zip(columns[0], keys_of(self.codec, columns[1:], pkeys), strict=True):
-            group = groups.get(value)
-            if group is None:
-                groups[value] = [key]
-            else:
-                group.append(key)
+        groups = _grouped(columns[0], keys_of(self.codec, columns[1:], pkeys))
         packs = self.codec.packs
         self.leaves = {value: postings.make_leaf(group, packs) for value, group in groups.items()}
         values = sorted(value for value in self.leaves if value is not None)
@@ -187,14 +192,29 @@ class OrderedIndex:
             self.whole = postings.add(self.whole, self.codec.key(values, pkey))
             return
         value = values[0]
+        self.leaves[value] = postings.add(self._leaf_of(value), self.codec.key(values[1:], pkey))
+        if value is not None:
+            self.directory.grow(value, 1)
+
+    def add_many(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey], keys_of: KeysOf) -> None:
+        """The entries of many new rows: half the time of one by one."""
+        self._size += len(pkeys)
+        if not self.partitioned:
+            self.whole = postings.add_many(self.whole, list(keys_of(self.codec, columns, pkeys)))
+            return
+        for value, keys in _grouped(columns[0], keys_of(self.codec, columns[1:], pkeys)).items():
+            count = len(keys)
+            self.leaves[value] = postings.add_many(self._leaf_of(value), keys)
+            if value is not None:
+                self.directory.grow(value, count)
+
+    def _leaf_of(self, value: KeyValue) -> Leaf:
         leaf = self.leaves.get(value)
         if leaf is None:
             leaf = self.leaves[value] = postings.make_leaf([], self.codec.packs)
             if value is not None:
                 self.directory.insert(value)
-        self.leaves[value] = postings.add(leaf, self.codec.key(values[1:], pkey))
-        if value is not None:
-            self.directory.grow(value, 1)
+        return leaf
 
     def discard(self, values: Sequence[KeyValue], pkey: PKey) -> None:
         """One entry less; nothing happens when it is not there (an index under construction)."""
@@ -290,4 +310,4 @@ class OrderedIndex:
 
 
 #: Turns columns of values into keys; a table passes one that remembers the keys of a shared codec.
-KeysOf = Callable[[Codec, Sequence[Sequence[KeyValue]], Sequence[PKey]], "list[object]"]
+KeysOf = Callable[[Codec, Sequence[Sequence[KeyValue]], Sequence[PKey]], "list[Key]"]

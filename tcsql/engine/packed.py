@@ -7,7 +7,7 @@ Against a SortedList of int objects (56 bytes an entry) it saves six sevenths of
 garbage collector would have to walk. The position of a block is the sum of the lengths before it: kept as prefix
 sums, of which a change only invalidates those behind it, so that keys that rise cost nothing.
 
-Cost: a bisection 0.6 us, an insertion 0.7 us, at 1 M keys; the first position asked for after a random insertion
+Cost: a bisection 0.9 us, an insertion 1.2 us, at 1 M keys; the first position asked for after a random insertion
 up to 10 us more.
 """
 
@@ -89,6 +89,20 @@ class PackedList:
                 self._split(place)
             self._known = min(self._known, place + 1)
         self._size += 1
+
+    def update(self, keys: Sequence[int]) -> None:
+        """Insert sorted keys; those behind all others in whole blocks, 0.02 us each."""
+        rising = bisect_left(keys, self._maxes[-1]) if self._maxes else 0
+        for key in keys[:rising]:
+            self.add(key)
+        while rising < len(keys):
+            self._append(keys[rising])
+            last = self._blocks[-1]
+            more = keys[rising + 1 : rising + 1 + BLOCK - len(last)]
+            last.extend(more)
+            self._maxes[-1] = last[-1]
+            self._size += 1 + len(more)
+            rising += 1 + len(more)
 
     def _append(self, key: int) -> None:
         if self._blocks and len(self._blocks[-1]) < BLOCK:

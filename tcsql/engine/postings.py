@@ -45,6 +45,17 @@ def add(leaf: Leaf, key: Key) -> Leaf:
     return SortedList(leaf) if isinstance(leaf, list) else PackedList(leaf)
 
 
+def add_many(leaf: Leaf, keys: list[Key]) -> Leaf:
+    """The same for many keys in any order; takes the list over."""
+    if isinstance(leaf, PackedList):
+        keys.sort()
+        leaf.update(keys)
+        return leaf
+    for key in keys:
+        leaf = add(leaf, key)
+    return leaf
+
+
 def discard(leaf: Leaf, key: Key) -> bool:
     """Remove one entry; False when it was not there."""
     if not isinstance(leaf, (list, array)):

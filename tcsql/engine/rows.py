@@ -7,7 +7,7 @@ common state there is one generation, and reading a page is one dict look-up a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import orjson
@@ -91,6 +91,11 @@ class Rows:
         self.current[pkey] = row
         if self._older and old is None:
             self._forget_older(pkey)
+
+    def add_new(self, pkeys: Sequence[PKey], rows: Sequence[bytes]) -> None:
+        """Set many rows whose keys are not there yet."""
+        self.current.update(zip(pkeys, rows, strict=True))
+        self.bytes += sum(map(len, rows))
 
     def remove(self, pkey: PKey) -> None:
         row = self.current.pop(pkey, None)

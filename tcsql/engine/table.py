@@ -9,12 +9,12 @@ Cost of one row written: decoding before and after (0.5 us each) and about 2 us 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from tcsql.engine.change import RowOp
 from tcsql.engine.gather import Gathered, chunks
-from tcsql.engine.index import RESHAPE_AT, OrderedIndex
-from tcsql.engine.keys import Codec, KeyValue, make_codec
+from tcsql.engine.index import RESHAPE_AT, KeysOf, OrderedIndex
+from tcsql.engine.keys import Codec, Key, KeyValue, make_codec
 from tcsql.engine.rows import Rows, decode, translator
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.textindex import TextIndex
@@ -26,6 +26,8 @@ PRIMARY = IndexDef("PRIMARY", ())
 BUILD_AT_ONCE = 10_000
 #: Rows that ``maintain`` moves or indexes before it asks again whether to go on: about 1 ms.
 SLICE_ROWS = 100
+#: New rows in one batch from which on column by column is faster than row by row.
+MANY_ROWS = 16
 
 
 class Table:
@@ -69,6 +71,9 @@ class Table:
         grown = len(self.rows)
         if self._bulk:
             self._apply_rows_only(ops)
+        elif len(ops) >= MANY_ROWS and self._only_inserts(ops):
+            self._insert_many(ops)
+            self._reshape(grown, len(self.rows))
         else:
             for op in ops:
                 self._apply_one(op)
@@ -91,6 +96,24 @@ class Table:
         """Sort every index once: 3 us a row, where keeping them meanwhile costs 2 us for each index."""
         self._bulk = False
         self._rebuild(list(self.indexes.values()))
+
+    def _only_inserts(self, ops: Sequence[RowOp]) -> bool:
+        return all(op.before is None for op in ops) and all(index.ready for index in self.indexes.values())
+
+    def _insert_many(self, ops: Sequence[RowOp]) -> None:
+        """New rows only: indexes take them column by column, in half the time."""
+        for chunk in chunks(op.after for op in ops if op.after is not None):
+            gathered = self._gathered(self.indexes.values())
+            pkeys = gathered.take(chunk)
+            self.rows.add_new(pkeys, chunk)
+            keys_of = _remembering()
+            for index in self.indexes.values():
+                columns = [gathered.columns[column.name] for column in _columns_of(index)]
+                if isinstance(index, OrderedIndex):
+                    index.add_many(columns, pkeys, keys_of)
+                else:
+                    index.add_many(columns[0], pkeys)
+            self.primary.add_many((), pkeys, keys_of)
 
     def _apply_one(self, op: RowOp) -> None:
         pkey = op.pkey
@@ -130,25 +153,17 @@ class Table:
         self._build(self.indexes.values(), gathered)
 
     def _gathered(self, indexes: Iterable[Index]) -> Gathered:
-        needed: list[Column] = []
-        for index in indexes:
-            needed.extend(index.declared if isinstance(index, OrderedIndex) else (index.column,))
-        return Gathered(self.schema, needed)
+        return Gathered(self.schema, chain.from_iterable(map(_columns_of, indexes)))
 
     def _build(self, indexes: Iterable[Index], gathered: Gathered) -> None:
-        made: dict[int, list[object]] = {}
         columns, pkeys = gathered.columns, gathered.pkeys
-
-        def keys_of(codec: Codec, values: Sequence[Sequence[KeyValue]], keys: Sequence[PKey]) -> list[object]:
-            if id(codec) not in made:
-                made[id(codec)] = codec.keys(values, keys)
-            return made[id(codec)]
-
+        keys_of = _remembering()
         for index in indexes:
+            values = [columns[column.name] for column in _columns_of(index)]
             if isinstance(index, OrderedIndex):
-                index.build([columns[column.name] for column in index.declared], pkeys, keys_of)
+                index.build(values, pkeys, keys_of)
             else:
-                index.build(columns[index.column.name], pkeys)
+                index.build(values[0], pkeys)
         self.primary.build((), pkeys, keys_of)
         self.version += 1
 
@@ -273,3 +288,19 @@ class Table:
 
     def pkeys_in_order(self) -> Iterator[PKey]:
         return self.primary.run(()).pkeys(0, len(self), False)
+
+
+def _columns_of(index: Index) -> tuple[Column, ...]:
+    return index.declared if isinstance(index, OrderedIndex) else (index.column,)
+
+
+def _remembering() -> KeysOf:
+    """Keys of columns by codec, made once for all indexes that share it."""
+    made: dict[int, list[Key]] = {}
+
+    def keys_of(codec: Codec, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]:
+        if id(codec) not in made:
+            made[id(codec)] = codec.keys(columns, pkeys)
+        return made[id(codec)]
+
+    return keys_of

@@ -81,6 +81,11 @@ class TextIndex:
             self.leaves[gram] = postings.add(leaf, pkey)
             self.entries += 1
 
+    def add_many(self, texts: Sequence[str | None], pkeys: Sequence[PKey]) -> None:
+        """Enter many new rows."""
+        for text, pkey in zip(texts, pkeys, strict=True):
+            self.add((text,), pkey)
+
     def discard(self, values: Sequence[str | None], pkey: PKey) -> None:
         """Take the text out; grams that are not there do not matter (an index under construction)."""
         if values[0] is None:
