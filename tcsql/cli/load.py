@@ -38,6 +38,7 @@ from tcsql.sql import changes_of, create_table_sql
 
 #: Rows of one commit: large enough for the sync to weigh little, small enough for memory.
 BATCH_ROWS: Final = 10_000
+BATCH_BYTES: Final = 16 << 20
 FORMATS: Final = ("sql", "csv", "tsv", "ndjson")
 _SUFFIXES: Final = {
     ".sql": "sql", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
@@ -195,8 +196,13 @@ class Loader:
         self._name, self._file_rows, self._database = file.name, 0, None
         self._progress.begin(file)
         reader = self._reader(file, path, format_)
+        waiting_bytes = 0
         for piece in file.pieces():
             self._take(reader.feed(piece))
+            waiting_bytes += len(piece)
+            if waiting_bytes >= BATCH_BYTES:  # rows with large values fill the memory before they are many
+                self._flush()
+                waiting_bytes = 0
         self._take(reader.finish())
         self._flush()
 

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from tcsql.cli.files import InputFile
@@ -40,9 +41,9 @@ class LoadProgress:
         if self._is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                BarColumn(bar_width=None),
                 TextColumn("{task.percentage:>3.0f} %"),
-                _Rows(),
+                _Rows(Column(no_wrap=True)),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=Console(stderr=True, markup=False, highlight=False))

@@ -51,7 +51,7 @@ _INSERT: Final = re.compile(
 )
 _STATEMENT: Final = re.compile(
     rb"(?:[^;'\"`/#-]++|'(?:[^'\\]++|\\.|'')*+'|\"(?:[^\"\\]++|\\.|\"\")*+\"|`[^`]*+`"
-    rb"|--(?=\s)[^\n]*+|#[^\n]*+|/\*.*?\*/|[/-])*+;",
+    rb"|--(?=\s)[^\n]*+|#[^\n]*+|/\*.*?\*/|/(?!\*)|-)*+;",
     re.DOTALL,
 )
 _WORDS: Final = re.compile(rb"(?:/\*M?!\d*+\s*+)?([A-Za-z]++)(?:\s++([A-Za-z_]++))?(?:\s++([A-Za-z_]++))?")
@@ -100,6 +100,7 @@ class DumpReader:
         self._is_last = False
         #: The size of the buffer below which trying again is useless.
         self._needed_bytes = 0
+        self._said: set[str] = set()
 
     def feed(self, data: bytes) -> Iterator[Record]:
         """More of the dump. Consume all records before the next call."""
@@ -171,7 +172,8 @@ class DumpReader:
         if words[0] in ("INSERT", "REPLACE") and not buffer.startswith(b"/*"):
             header = _INSERT.match(buffer)
             if header is not None:
-                return self._begin_rows(header)
+                yield from self._begin_rows(header)
+                return True
         statement = _STATEMENT.match(buffer)
         if statement is None:
             return self._wait_for_more()
@@ -219,7 +221,7 @@ class DumpReader:
 
     # --- rows -----------------------------------------------------------------------------------------------
 
-    def _begin_rows(self, header: re.Match[bytes]) -> bool:
+    def _begin_rows(self, header: re.Match[bytes]) -> Iterator[Record]:
         table = _plain_name(header["table"])
         written = self._charset.decode(header[0].rstrip())[0]
         if self._scanner is None and self._wanted(table):
@@ -235,11 +237,19 @@ class DumpReader:
                 shape = shape_of(written, table, names, schema, self._charset)
             except ValueError as error:
                 raise BadRequest(f"line {self._line}: {error}") from None
+            yield from self._without_values(shape, schema)
         else:
             shape = Shape(written, table, (), self._charset)
         self._scanner = RowScanner(shape)
         self._consume(header.end())
-        return True
+
+    def _without_values(self, shape: Shape, schema: TableSchema) -> Iterator[Record]:
+        """Say once for each generated column that mysqldump leaves its values out; MariaDB's has them."""
+        for column in schema.columns:
+            what = f"generated column {schema.name}.{column.name}, which has no values in the dump"
+            if column.generated and column.name not in shape.names and what not in self._said:
+                self._said.add(what)
+                yield Skipped(what, self._line)
 
     def _rows(self, scanner: RowScanner) -> _Working:
         scan = scanner.scan(self._buffer, self._line, self._is_last)

@@ -2,7 +2,8 @@
 
 A region is the longest part of the buffer that ends like a statement or a row. It need not end there truly: what
 the pattern leaves over stays in the buffer. Rows that only ``read_row`` takes come in runs (a dump with comments in
-it, a broken file), so the number that are read one by one before the pattern is tried again doubles up to 1,024.
+it, a broken file), so the number that are read one by one before the pattern is tried again doubles up to 1,024, until
+the pattern takes more rows than that at once.
 """
 
 from __future__ import annotations
@@ -60,8 +61,6 @@ class RowScanner:
         elif left and not scan.consumed:
             whole, _ = (left, is_clean) if end == len(data) else self.shape.charset.decode(data)
             self._slow(whole, line, is_last, scan)
-        elif scan.consumed:
-            self._slow_rows = 1
         return scan
 
     def _fast(self, text: str, line: int, is_clean: bool, scan: Scan) -> str:
@@ -72,6 +71,8 @@ class RowScanner:
         if not shape.columns:  # one group only: findall gives texts and not tuples
             return found[-1] if found else ""
         left = found.pop()[-1] if found and found[-1][-1] else ""
+        if len(found) >= self._slow_rows:
+            self._slow_rows = 1
         if found:
             place = _Place(shape.pattern, text, line)
             try:
