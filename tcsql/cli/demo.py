@@ -35,6 +35,8 @@ from rich.text import Text
 
 from tcsql.cli.options import with_settings
 from tcsql.engine.change import CreateIndex, CreateTable, Row, Upsert
+from tcsql.engine.schema import TableSchema
+from tcsql.engine.values import Kind
 from tcsql.errors import SetupError
 from tcsql.server import run
 from tcsql.settings import Effective
@@ -99,20 +101,25 @@ def load_flights(directory: Path) -> None:
 
 
 def _fill(directory: Path, source: Path) -> None:
-    sql = files("tcsql.cli").joinpath("demo.sql").read_text()
-    schemas = [change.schema for change in changes_of(sql, lambda name: None) if isinstance(change, CreateTable)]
+    schemas = demo_schemas()
     with closing(Store.open(directory)) as store:
         # Indexes are declared when the rows are in: the server sorts them once when it opens the store.
         store.commit_blocking([CreateTable(schema.with_(indexes=())) for schema in schemas])
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("loading flights of 2013", total=sum(_TABLES.values()))
-            for table in _TABLES:
-                rows = read_rows(source, table)
+            for schema in schemas:
+                rows = read_rows(source, schema)
                 while batch := list(islice(rows, _BATCH_ROWS)):
-                    store.commit_blocking([Upsert(table, batch)])
+                    store.commit_blocking([Upsert(schema.name, batch)])
                     progress.advance(task, len(batch))
         store.commit_blocking([CreateIndex(schema.name, index) for schema in schemas for index in schema.indexes])
+
+
+def demo_schemas() -> list[TableSchema]:
+    """The tables of the demo, in the order of loading."""
+    sql = files("tcsql.cli").joinpath("demo.sql").read_text()
+    return [change.schema for change in changes_of(sql, lambda name: None) if isinstance(change, CreateTable)]
 
 
 class _Rate(ProgressColumn):
@@ -130,18 +137,25 @@ def _source() -> Path:
     return Path(found.submodule_search_locations[0]) / "data"
 
 
-def read_rows(source: Path, table: str) -> Iterator[Row]:
+#: Numbers as numbers: the engine takes them as they are, and would have to read text.
+_READ: Final = dict.fromkeys(Kind, str) | {Kind.INTEGER: int, Kind.FLOAT: float}
+
+
+def read_rows(source: Path, schema: TableSchema) -> Iterator[Row]:
     """The rows of one of the package's files; NA is NULL, and times lose the Z that a DATETIME does not have."""
     with ExitStack() as stack:
-        if table == "flights":
+        if schema.name == "flights":
             archive = stack.enter_context(zipfile.ZipFile(source / "flights.csv.zip"))
             raw = stack.enter_context(archive.open("flights.csv"))
         else:
-            raw = stack.enter_context(open(source / f"{table}.csv", "rb"))
+            raw = stack.enter_context(open(source / f"{schema.name}.csv", "rb"))
         reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
-        names = next(reader)
+        columns = [(name, _READ[schema.by_name[name].type.kind]) for name in next(reader)]
         for values in reader:
-            row: Row = {name: None if value == "NA" else value for name, value in zip(names, values, strict=True)}
+            row: Row = {
+                name: None if value == "NA" else read(value)
+                for (name, read), value in zip(columns, values, strict=True)
+            }
             if "time_hour" in row:
                 row["time_hour"] = str(row["time_hour"]).replace("T", " ").removesuffix("Z")
             yield row

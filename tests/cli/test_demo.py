@@ -18,18 +18,20 @@ from tests.http.serving import command, environment
 
 def test_rows_are_as_the_files_have_them() -> None:
     source = demo._source()
-    first = next(demo.read_rows(source, "flights"))
-    assert (first["carrier"], first["dep_time"], first["time_hour"]) == ("UA", "517", "2013-01-01 10:00:00")
-    counted = {table: sum(1 for _ in demo.read_rows(source, table)) for table in demo._TABLES if table != "flights"}
-    assert counted == {table: rows for table, rows in demo._TABLES.items() if table != "flights"}
-    assert any(row["speed"] is None for row in demo.read_rows(source, "planes"))
+    schemas = {schema.name: schema for schema in demo.demo_schemas()}
+    assert set(schemas) == set(demo._TABLES)
+    first = next(demo.read_rows(source, schemas.pop("flights")))
+    assert (first["carrier"], first["dep_time"], first["time_hour"]) == ("UA", 517, "2013-01-01 10:00:00")
+    for name, schema in schemas.items():
+        assert sum(1 for _ in demo.read_rows(source, schema)) == demo._TABLES[name]
+    assert any(row["speed"] is None for row in demo.read_rows(source, schemas["planes"]))
 
 
 def test_the_demo_loads_once_serves_and_prints_requests_that_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = demo.read_rows
-    monkeypatch.setattr(demo, "read_rows", lambda source, table: islice(whole(source, table), 6_000))
+    monkeypatch.setattr(demo, "read_rows", lambda source, schema: islice(whole(source, schema), 6_000))
     directory = tmp_path / "data"
     (tmp_path / "data.loading").mkdir()  # of a demo that was interrupted
     demo.load_flights(directory)
@@ -69,7 +71,7 @@ def test_without_its_data_the_demo_says_what_to_install(tmp_path: Path, monkeypa
 
 def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = demo.read_rows
-    monkeypatch.setattr(demo, "read_rows", lambda source, table: islice(whole(source, table), 10))
+    monkeypatch.setattr(demo, "read_rows", lambda source, schema: islice(whole(source, schema), 10))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious").write_text("")
     with pytest.raises(SetupError):
