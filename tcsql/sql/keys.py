@@ -1,109 +1,114 @@
-"""The grammar of keys: in CREATE TABLE, ALTER TABLE ADD and CREATE INDEX alike. What is not kept leaves a note."""
+"""Keys for sqlglot's MySQL parser: in CREATE TABLE, ALTER TABLE ADD and CREATE INDEX alike.
+
+Every key is an IndexColumnConstraint with its ``kind`` and its columns as Ordered nodes; a key that is not kept
+(FOREIGN KEY, CHECK, PERIOD, VECTOR) is a Constraint called by its kind. Options of keys are read and not kept.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
-from tcsql.sql.cursor import Cursor
-from tcsql.sql.tokens import TokenKind
-from tcsql.sql.tree import KeyPart, KeySpec, Name
+from sqlglot import exp
+from sqlglot.tokenizer_core import TokenType
 
-#: Words that begin a key or constraint; all are reserved in MySQL except PERIOD, which must be followed by FOR.
-_KEY_WORDS: Final = frozenset(
-    {"PRIMARY", "KEY", "INDEX", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR", "CONSTRAINT", "FOREIGN", "CHECK", "PERIOD"}
-)
-_OPTIONS_WITH_VALUE: Final = (
+from tcsql.sql.columns import ColumnParser
+
+_KEY_OPTIONS: Final = (
     "KEY_BLOCK_SIZE", "COMMENT", "ENGINE_ATTRIBUTE", "SECONDARY_ENGINE_ATTRIBUTE", "CLUSTERING", "DISTANCE", "M",
 )  # fmt: skip
+_UNKEPT_KEYS: Final = ("FOREIGN KEY", "CHECK", "PERIOD", "VECTOR")
 
 
-def at_key(cursor: Cursor) -> bool:
-    """Whether a key or constraint stands here, and not a column."""
-    token, following = cursor.token, cursor.ahead(1)
-    if token.kind is not TokenKind.WORD or token.key not in _KEY_WORDS:
-        return False
-    if token.key == "PERIOD":
-        return following.key == "FOR"
-    return token.key != "VECTOR" or following.key in ("KEY", "INDEX")
+class KeyParser(ColumnParser):
+    """Adds the keys of a table to the column definitions."""
 
-
-def parse_key(cursor: Cursor) -> KeySpec | str:
-    """Read a key; a str is the note about one that is not kept (FOREIGN KEY, CHECK, SPATIAL). Raises SqlSyntax."""
-    start, at = cursor.index, cursor.token.start
-    if cursor.accept("CONSTRAINT") and cursor.token.key not in ("PRIMARY", "UNIQUE", "FOREIGN", "CHECK"):
-        cursor.skip_name("a constraint")
-    if cursor.token.key in ("FOREIGN", "CHECK", "PERIOD", "VECTOR"):
-        what = {"FOREIGN": "FOREIGN KEY", "VECTOR": "VECTOR KEY"}.get(cursor.token.key, cursor.token.key)
-        cursor.skip_to_comma()
-        return f"{what} ignored: {cursor.written(start)}"
-    kind = "index"
-    if cursor.accept("PRIMARY"):
-        cursor.expect("KEY")
-        kind = "primary"
-    elif word := cursor.accept_any("UNIQUE", "FULLTEXT", "SPATIAL"):
-        cursor.accept_any("KEY", "INDEX")
-        kind = word.lower()
-    elif cursor.accept_any("KEY", "INDEX") is None:
-        raise cursor.error(f"expected a key, found {cursor.shown}")
-    key = _rest_of_key(cursor, kind, at)
-    if kind == "spatial":
-        return f"SPATIAL KEY ignored: {cursor.written(start)}"
-    if any(part.column is None for part in key.parts):
-        return f"key over an expression ignored: {cursor.written(start)}"
-    return key
-
-
-def _rest_of_key(cursor: Cursor, kind: str, at: int) -> KeySpec:
-    if_not_exists = cursor.accept("IF", "NOT", "EXISTS")
-    name: Name | None = None
-    if cursor.token.key != "(" and not _accept_using(cursor):
-        name = cursor.name("an index")
-    _accept_using(cursor)
-    parts = parse_key_parts(cursor)
-    skip_key_options(cursor)
-    return KeySpec(kind, at, name, parts, if_not_exists)
-
-
-def _accept_using(cursor: Cursor) -> bool:
-    """USING BTREE, before or after the columns. All indexes here are ordered ones."""
-    if cursor.token.key in ("USING", "TYPE") and cursor.ahead(1).key in ("BTREE", "HASH", "RTREE"):
-        cursor.advance()
-        cursor.advance()
-        return True
-    return False
-
-
-def parse_key_parts(cursor: Cursor) -> tuple[KeyPart, ...]:
-    """Read ``(column [(prefix)] [ASC|DESC], …)``."""
-    cursor.expect("(")
-    parts = []
-    while True:
-        at = cursor.token.start
-        column: Name | None = None
-        length: int | None = None
-        if cursor.token.key == "(":
-            cursor.skip_parentheses()
+    def _parse_constraint(self) -> exp.Expr | None:
+        """A key or constraint of a table, None where a column stands; those not kept are a Constraint of their name."""
+        start, first = self._index, self._curr
+        if self._match(TokenType.CONSTRAINT):
+            if not self._match_texts(("PRIMARY KEY", "UNIQUE", "FOREIGN KEY", "CHECK"), advance=False):
+                self._name()
+        elif first.text.upper() in ("PERIOD", "VECTOR") and self._next.text.upper() not in ("FOR", "KEY", "INDEX"):
+            return None  # a column may be called so
+        self._count()
+        node: exp.Expr
+        if self._match_texts(_UNKEPT_KEYS):
+            what = self._prev.text.upper()
+            self._skip_item()
+            node = exp.Constraint(this=exp.var("VECTOR KEY" if what == "VECTOR" else what), expressions=[])
+        elif self._match_texts(self.KEY_PARSERS):
+            node = self.KEY_PARSERS[self._prev.text.upper()](self)
+        elif first.token_type is TokenType.CONSTRAINT:
+            self.fail(f"expected a key, found {self.shown()}")
         else:
-            column = cursor.name("a column")
-            if cursor.accept("("):
-                length = cursor.whole_number("a prefix length")
-                cursor.expect(")")
-        order = cursor.accept_any("ASC", "DESC")
-        parts.append(KeyPart(at, column, length, order == "DESC"))
-        if not cursor.accept(","):
-            break
-    cursor.expect(")")
-    return tuple(parts)
+            return None
+        node.meta["written"] = self._written(start)
+        return node.update_positions(first)
 
+    def _parse_key(self, kind: str) -> exp.Expr:
+        """What follows PRIMARY KEY, UNIQUE, FULLTEXT … or KEY itself, as sqlglot's node of an index."""
+        if kind != "INDEX":
+            self._match_texts(("KEY", "INDEX"))
+        exists = self._parse_exists(not_=True)
+        name = None
+        if not self._match(TokenType.L_PAREN, advance=False) and not self._parse_using():
+            name = self._name()
+        self._parse_index_constraint_options()
+        node = exp.IndexColumnConstraint(this=name, kind=kind, expressions=self._parse_key_parts())
+        node.meta["exists"] = exists
+        self._parse_index_constraint_options()
+        return node
 
-def skip_key_options(cursor: Cursor) -> None:
-    while True:
-        if cursor.accept_any(*_OPTIONS_WITH_VALUE):
-            cursor.accept("=")
-            cursor.advance()
-        elif cursor.accept("WITH", "PARSER"):
-            cursor.skip_name("a parser")
-        elif cursor.accept_any("VISIBLE", "INVISIBLE", "IGNORED") is None and not (
-            cursor.accept("NOT", "IGNORED") or _accept_using(cursor)
+    KEY_PARSERS: ClassVar[dict[str, Callable[[Any], exp.Expr]]] = {
+        "PRIMARY KEY": lambda self: self._parse_key("PRIMARY"),
+        "KEY": lambda self: self._parse_key("INDEX"),
+        "INDEX": lambda self: self._parse_key("INDEX"),
+        "UNIQUE": lambda self: self._parse_key("UNIQUE"),
+        "FULLTEXT": lambda self: self._parse_key("FULLTEXT"),
+        "SPATIAL": lambda self: self._parse_key("SPATIAL"),
+    }
+
+    def _parse_key_parts(self) -> list[exp.Expr]:
+        return self._parse_wrapped_csv(self._parse_index_key_part)
+
+    def _parse_index_key_part(self) -> exp.Expr:
+        """``column [(length)] [ASC|DESC]`` or an expression in parentheses, which becomes a Var."""
+        first = self._curr
+        this: exp.Expr
+        if self._balanced():
+            this = exp.Var(this="")
+        else:
+            this = self._name()
+            if self._match(TokenType.L_PAREN):
+                this = exp.ColumnPrefix(this=this, expression=self._parse_type_size())
+                self._match_r_paren()
+        descending = self._match(TokenType.DESC)
+        self._match(TokenType.ASC)
+        return exp.Ordered(this=this, desc=descending, nulls_first=False).update_positions(first)
+
+    def _parse_using(self) -> bool:
+        """USING BTREE, before or after the columns. All indexes here are ordered ones."""
+        if not self._match_texts(("USING", "TYPE"), advance=False):
+            return False
+        if self._next.text.upper() not in ("BTREE", "HASH", "RTREE"):
+            return False
+        self._advance(2)
+        return True
+
+    def _parse_index_constraint_options(self) -> list[exp.IndexConstraintOption]:
+        """Options of a key, then ALGORITHM and LOCK: how a server is to do it. None of them is kept."""
+        while (
+            self._parse_using()
+            or self._skip_option(_KEY_OPTIONS)
+            or self._match_texts(("VISIBLE", "INVISIBLE", "IGNORED"))
+            or self._match_text_seq("NOT", "IGNORED")
+            or (self._match_text_seq("WITH", "PARSER") and self._name())
         ):
-            return
+            pass
+        return []
+
+    def _parse_how(self) -> None:
+        self._parse_index_constraint_options()
+        while self._skip_option(("ALGORITHM", "LOCK")):
+            pass

@@ -228,9 +228,9 @@ def _padded(value: bytes, kind: ColumnType) -> bytes:
 
 def _asks_for_now(default: tree.Default | None, kind: ColumnType) -> bool:
     """Whether a DEFAULT is the present moment as the column holds it: CURDATE() for a DATE, not for a DATETIME."""
-    if default is None or default.now is None:
+    if default is None or default.moment is None:
         return False
-    return kind.kind in _MOMENT_KINDS[default.now]
+    return kind.kind in _MOMENT_KINDS[default.moment]
 
 
 def _column_notes(body: tree.CreateTable, columns: tuple[Column, ...], primary_key: tuple[str, ...]) -> list[str]:

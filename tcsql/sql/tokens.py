@@ -1,9 +1,8 @@
-"""Tokens of MySQL's SQL, with the place of each, from one compiled pattern in one pass.
+"""The text of a request: its places for errors, and its code without comments, ready for sqlglot's tokenizer.
 
-Version comments (``/*!80023 INVISIBLE */``, ``/*M!100301 … */``) are code, as in MySQL: their marks vanish, their
-contents are tokens. All other comments vanish whole. Strings keep their source form until ``string_value`` reads
-them, so a column's declaration can be given back as it was written. Possessive patterns (``*+``) never backtrack:
-the cost is linear in the text whatever it holds.
+Comments become blanks and the marks of version comments too (``/*!80023 INVISIBLE */`` and ``/*M!100301 … */`` are
+code, as in MySQL), so every offset stays what it was. What never ends is refused here, with its place, and so is a
+text too long to be a schema. Possessive patterns (``*+``) never backtrack: the cost is linear whatever the text holds.
 """
 
 from __future__ import annotations
@@ -11,37 +10,16 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
 
-from tcsql.errors import SqlSyntax
+from tcsql.errors import SqlSyntax, UnsupportedStatement
 
 #: A schema of 4,096 columns has about 200 KiB; the body limit of the HTTP interface is the same number.
 MAX_TEXT: Final = 1 << 20
-#: An ENUM can have 65,535 members, of two tokens each. Keeps the work on hostile text below half a second.
+#: An ENUM can have 65,535 members, of two tokens each. Keeps the work on hostile text below a second.
 MAX_TOKENS: Final = 200_000
-
-
-class TokenKind(Enum):
-    WORD = "word"  # keyword or plain identifier
-    NAME = "name"  # `quoted identifier`
-    STRING = "string"
-    NUMBER = "number"
-    HEX = "hex"  # x'41' or 0x41
-    BITS = "bits"  # b'01' or 0b01
-    SYMBOL = "symbol"
-    END = "end"
-
-
-class Token(NamedTuple):
-    """One token: ``text`` as written; ``key`` its upper-case form for words and the text itself otherwise."""
-
-    kind: TokenKind
-    text: str
-    key: str
-    start: int
-    end: int
+_TOO_LONG_HINT: Final = "send the statements one by one; rows are loaded with command=insert or tcsql load"
 
 
 @dataclass(frozen=True)
@@ -63,63 +41,60 @@ class Source:
         line, column = self.place(offset)
         return SqlSyntax(f"line {line}, column {column}: {message}", hint, line=line, column=column)
 
+    def unsupported(self, offset: int, message: str, hint: str | None = None) -> UnsupportedStatement:
+        line, column = self.place(offset)
+        return UnsupportedStatement(f"line {line}, column {column}: {message}", hint, line=line, column=column)
 
-_TOKEN: Final = re.compile(
+
+_LEXEME: Final = re.compile(
     r"""
-    (?P<space> \s++ | --(?=\s|$)[^\n]*+ | \#[^\n]*+ | /\*M!999999\\-.*?\*/ | /\*(?!M?!).*?\*/ )
+    (?P<blank> \s++ )
+  | (?P<comment> --(?=\s|$)[^\n]*+ | \#[^\n]*+ | /\*M!999999\\-.*?\*/ | /\*(?!M?!).*?\*/ )
   | (?P<open>  /\*M?![0-9]{0,6} )
   | (?P<close> \*/ )
-  | (?P<hex>   [xX]'[0-9A-Fa-f]*+' | 0x[0-9A-Fa-f]++(?![\w$]) )
-  | (?P<bits>  [bB]'[01]*+' | 0b[01]++(?![\w$]) )
-  | (?P<string> '(?:[^'\\]++|\\.|'')*+' | "(?:[^"\\]++|\\.|"")*+" )
-  | (?P<name>  `(?:[^`]++|``)*+` )
-  | (?P<number> (?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?(?![A-Za-z_$]) )
-  | (?P<word>  [\w$@]++ )
-  | (?P<open_end> ['"`] | /\* )
-  | (?P<symbol> . )
+  | (?P<bad>   [xX]'(?![0-9A-Fa-f]*+'(?!')) | [bB]'(?![01]*+'(?!')) )
+  | (?P<code>  [xXbBnN]?'(?:[^'\\]++|\\.|'')*+' | "(?:[^"\\]++|\\.|"")*+" | `(?:[^`]++|``)*+` | [\w$@]++ )
+  | (?P<endless> ['"`] | /\* )
+  | (?P<sign>  . )
     """,
     re.VERBOSE | re.DOTALL,
 )
-_KINDS: Final = {kind.value: kind for kind in TokenKind}
-_UNENDED: Final = {"'": "string", '"': "string", "`": "quoted name", "/": "comment"}
+_ENDLESS: Final = {"'": "string", '"': "string", "`": "quoted name", "/": "comment"}
+_NOT_NEWLINE: Final = re.compile(r"[^\n]")
 
 
-_TOO_LONG_HINT: Final = "send the statements one by one; rows are loaded with command=insert or tcsql load"
-
-
-def tokenize(source: Source) -> list[Token]:
-    """All tokens, ended by one of kind END. Raises SqlSyntax for what never ends. O(length)."""
+def code_of(source: Source) -> str:
+    """The text with blanks for comments. Raises SqlSyntax for what never ends or is too long. O(length)."""
     text = source.text
     if len(text) > MAX_TEXT:
-        raise SqlSyntax(
-            f"the statements have {len(text)} characters, at most {MAX_TEXT} are taken at once",
-            _TOO_LONG_HINT,
-        )
-    tokens: list[Token] = []
+        message = f"the statements have {len(text)} characters, at most {MAX_TEXT} are taken at once"
+        raise source.error(0, message, _TOO_LONG_HINT)
+    parts: list[str] = []
+    count = 0
     open_at: int | None = None
-    for match in _TOKEN.finditer(text):
-        group = match.lastgroup
-        assert group is not None  # the last alternative takes any character
-        if group == "space":
-            continue
-        start = match.start()
-        if group == "open":
+    for match in _LEXEME.finditer(text):
+        kind, start, written = match.lastgroup, match.start(), match.group()
+        if kind in ("comment", "open", "close"):
+            parts.append(_NOT_NEWLINE.sub(" ", written))
+        else:
+            parts.append(written)
+            count += kind != "blank"
+        if kind == "open":
             if open_at is not None:
                 raise source.error(start, "a version comment inside a version comment")
             open_at = start
-        elif group == "close":
+        elif kind == "close":
             if open_at is None:
                 raise source.error(start, "*/ ends no comment")
             open_at = None
-        elif group == "open_end":
-            raise source.error(start, f"the {_UNENDED[match.group()[0]]} that begins here does not end")
-        else:
-            written = match.group()
-            key = written.upper() if group == "word" else written
-            tokens.append(Token(_KINDS[group], written, key, start, match.end()))
-            if len(tokens) > MAX_TOKENS:
-                raise source.error(start, f"more than {MAX_TOKENS} words and signs", _TOO_LONG_HINT)
+        elif kind == "endless":
+            raise source.error(start, f"the {_ENDLESS[written[0]]} that begins here does not end")
+        elif kind == "bad":
+            raise source.error(
+                start, f"this {'hexadecimal' if written[0] in 'xX' else 'binary'} string has other digits"
+            )
+        elif count > MAX_TOKENS:
+            raise source.error(start, f"more than {MAX_TOKENS} words and signs", _TOO_LONG_HINT)
     if open_at is not None:
         raise source.error(open_at, "the comment that begins here does not end")
-    tokens.append(Token(TokenKind.END, "", "", len(text), len(text)))
-    return tokens
+    return "".join(parts)

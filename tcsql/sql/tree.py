@@ -32,14 +32,14 @@ class TypeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """A DEFAULT clause: a literal ``value``, or an ``expression`` that only MySQL can evaluate, except for ``now``.
+    """A DEFAULT clause: a literal ``value``, or an ``expression`` that only MySQL can evaluate, except for ``moment``.
 
-    ``now``: the present ``timestamp``, ``date`` or ``time``.
+    ``moment``: the present ``timestamp``, ``date`` or ``time``.
     """
 
     at: int
     value: int | str | bytes | None = None
-    now: str | None = None
+    moment: str | None = None
     expression: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Declared MySQL types: their grammar, and the ``ColumnType`` each one means.
+"""Declared MySQL types: their names, and the ``ColumnType`` each one means.
 
 Synonyms are resolved first (``INTEGER`` is ``int``, ``DOUBLE PRECISION`` is ``double``), so that everything behind
 knows MySQL's own names only. What MySQL and MariaDB print of types unknown to the engine becomes the nearest one:
@@ -12,9 +12,7 @@ from typing import Final
 
 from tcsql.engine.values import ColumnType, Kind
 from tcsql.errors import did_you_mean
-from tcsql.literals import string_value
-from tcsql.sql.cursor import Cursor
-from tcsql.sql.tokens import Source, TokenKind
+from tcsql.sql.tokens import Source
 from tcsql.sql.tree import TypeSpec
 
 _INTEGER_BITS: Final = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
@@ -27,11 +25,16 @@ _GEOMETRIES: Final = (
 #: Bytes of a character under utf8mb4: TEXT(n) becomes the smallest type that holds n of them.
 _WIDEST_CHARACTER: Final = 4
 
-_SYNONYMS: Final = {
+_SYNONYMS: Final[dict[str, str]] = {
     "integer": "int", "int1": "tinyint", "int2": "smallint", "int3": "mediumint", "middleint": "mediumint",
     "int4": "int", "int8": "bigint", "bool": "tinyint", "boolean": "tinyint", "dec": "decimal", "numeric": "decimal",
     "fixed": "decimal", "float4": "float", "float8": "double", "real": "double", "character": "char", "nchar": "char",
     "varcharacter": "varchar", "nvarchar": "varchar", "geomcollection": "geometrycollection", "long": "mediumtext",
+    "double precision": "double", "serial": "bigint", "long varbinary": "mediumblob",
+    **dict.fromkeys(("long varchar", "long varcharacter", "long char varying"), "mediumtext"),
+    **dict.fromkeys(("national char", "national character"), "char"),
+    **dict.fromkeys(("national varchar", "national char varying", "national character varying"), "varchar"),
+    **dict.fromkeys(("char varying", "character varying", "nchar varying", "nchar varchar"), "varchar"),
 }  # fmt: skip
 
 _BINARY_OF: Final = {
@@ -40,99 +43,24 @@ _BINARY_OF: Final = {
 }  # fmt: skip
 
 
-def parse_type(cursor: Cursor) -> TypeSpec:
-    """Read a type with its UNSIGNED, ZEROFILL and character set. Raises SqlSyntax."""
-    at = cursor.token.start
-    name = _type_name(cursor)
-    numbers: tuple[int, ...] = ()
-    members: tuple[str, ...] = ()
-    if name in ("enum", "set"):
-        members = _members(cursor)
-    elif cursor.accept("("):
-        numbers = _numbers(cursor)
-    unsigned = False
-    charset: str | None = None
-    while word := cursor.accept_any(
-        "UNSIGNED",
-        "SIGNED",
-        "ZEROFILL",
-        "BINARY",
-        "BYTE",
-        "ASCII",
-        "UNICODE",
-        "CHARACTER",
-        "CHARSET",
-        "CHAR",
-        "COLLATE",
-    ):
-        if word in ("UNSIGNED", "ZEROFILL"):  # ZEROFILL implies UNSIGNED
-            unsigned = True
-        elif word in ("CHARACTER", "CHAR", "CHARSET"):
-            if word != "CHARSET":
-                cursor.expect("SET")
-            charset = _word_or_string(cursor, "a character set")
-        elif word == "COLLATE":
-            collation = _word_or_string(cursor, "a collation")
-            charset = charset or ("binary" if collation == "binary" else None)
-        elif word == "BYTE":
-            charset = "binary"
-    if charset == "binary":
-        name = _BINARY_OF.get(name, name)
-    return TypeSpec(name, at, numbers, members, unsigned, charset)
+def type_name(written: str) -> str | None:
+    """MySQL's own name of a type in lower case, None when there is no such type.
+
+    >>> type_name("NATIONAL VARCHAR"), type_name("int8"), type_name("in")
+    ('varchar', 'bigint', None)
+    """
+    name = _SYNONYMS.get(written.lower(), written.lower())
+    return name if name in _MAKERS else None
 
 
-def _type_name(cursor: Cursor) -> str:
-    token = cursor.token
-    word = token.key.lower()
-    if token.kind is not TokenKind.WORD:
-        raise cursor.error(f"expected a type, found {cursor.shown}")
-    cursor.advance()
-    if word == "national":
-        base = cursor.accept_any("CHAR", "CHARACTER", "VARCHAR")
-        return "varchar" if base == "VARCHAR" or cursor.accept("VARYING") else "char"
-    if word == "double":
-        cursor.accept("PRECISION")
-    elif word == "long":
-        if cursor.accept("VARBINARY"):
-            return "mediumblob"
-        cursor.accept_any("VARCHAR", "VARCHARACTER") or cursor.accept("CHAR", "VARYING")
-    elif word in ("char", "character", "nchar") and cursor.accept_any("VARYING"):
-        return "varchar"
-    name = _SYNONYMS.get(word, word)
-    if name not in _MAKERS and name != "serial":
-        raise cursor.source.error(
-            token.start, f"there is no type {token.text[:40]}", did_you_mean(word, [*_MAKERS, *_SYNONYMS])
-        )
-    return name
+def type_hint(written: str) -> str | None:
+    """The nearest name of a type."""
+    return did_you_mean(written, [*_MAKERS, *_SYNONYMS])
 
 
-def _members(cursor: Cursor) -> tuple[str, ...]:
-    cursor.expect("(")
-    members = []
-    while True:
-        if cursor.token.kind is TokenKind.WORD and cursor.token.text.startswith("_"):
-            cursor.advance()  # the character set of the literal; the text has come as Unicode
-        token = cursor.expect_kind(TokenKind.STRING, "a quoted member")
-        members.append(string_value(token.text).rstrip(" "))  # MySQL removes trailing blanks of members
-        if not cursor.accept(","):
-            break
-    cursor.expect(")")
-    return tuple(members)
-
-
-def _numbers(cursor: Cursor) -> tuple[int, ...]:
-    numbers = [cursor.whole_number("a length")]
-    while cursor.accept(","):
-        numbers.append(cursor.whole_number("a number of digits"))
-    cursor.expect(")")
-    return tuple(numbers)
-
-
-def _word_or_string(cursor: Cursor, what: str) -> str:
-    token = cursor.accept_kind(TokenKind.WORD) or cursor.accept_kind(TokenKind.STRING)
-    if token is None:
-        raise cursor.error(f"expected {what}, found {cursor.shown}")
-    return (token.text if token.kind is TokenKind.WORD else string_value(token.text)).lower()
+def with_charset(name: str, charset: str | None) -> str:
+    """The type a text type is under a character set: ``binary`` makes it one of bytes."""
+    return _BINARY_OF.get(name, name) if charset == "binary" else name
 
 
 def column_type(spec: TypeSpec, source: Source) -> ColumnType:

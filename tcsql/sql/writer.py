@@ -17,7 +17,7 @@ from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.values import ColumnType, Kind
 from tcsql.literals import quote_name, quote_string
 from tcsql.sql.notes import descending, prefixes, whole_of
-from tcsql.sql.tokens import Source, tokenize
+from tcsql.sql.tokens import Source
 
 #: MySQL indexes these only up to a prefix length. 255 characters fit every index of InnoDB.
 _NEED_PREFIX: Final = frozenset(
@@ -90,19 +90,19 @@ def _declaration(column: Column, for_values: bool) -> str:
 
 def _plain_column(declared: str) -> str:
     """The declaration with its GENERATED clause in a comment that only the parser here reads."""
-    tokens = tokenize(Source(declared))
-    first = next(index for index, token in enumerate(tokens) if token.key in ("GENERATED", "AS"))
-    last = next(index for index in range(first, len(tokens)) if tokens[index].key == "AS") + 1
-    if tokens[last].key == "(":
-        depth = 0
-        while True:
-            depth += {"(": 1, ")": -1}.get(tokens[last].key, 0)
-            if not depth:
-                break
-            last += 1
-        if tokens[last + 1].key in ("STORED", "VIRTUAL", "PERSISTENT"):
-            last += 1
-    start, end = tokens[first].start, tokens[last].end
+    from tcsql.sql.dialect import statements  # noqa: PLC0415 -- late: most dumps have no generated column
+
+    [tokens] = statements(Source(declared))
+    words = [declared[token.start : token.end + 1].upper() for token in tokens]
+    first = next(index for index, word in enumerate(words) if word in ("GENERATED", "AS"))
+    last = words.index("AS", first) + 1
+    depth = int(words[last] == "(")
+    while depth:
+        last += 1
+        depth += {"(": 1, ")": -1}.get(words[last], 0)
+    if words[last + 1 :] and words[last + 1] in ("STORED", "VIRTUAL", "PERSISTENT", "START", "END"):
+        last += 1
+    start, end = tokens[first].start, tokens[last].end + 1
     return f"{declared[:start]}/*!999999 {declared[start:end]} */{declared[end:]}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -262,6 +264,12 @@ HOSTILE = {
     "comments": "/*!" * (MAX_TEXT // 3),
     "qualified": "DROP CHECK " + "a." * 500_000,
     "too long": "x" * (MAX_TEXT + 1),
+    "introducers": "CREATE TABLE t (a int DEFAULT " + "_utf8mb4 " * 90_000 + "'x')",
+    "negations": "CREATE TABLE t (a int CHECK (" + "NOT " * 90_000 + "1))",
+    "added columns": "ALTER TABLE posts ADD (" + ",".join(f"c{i} int" for i in range(40_000)) + ")",
+    "members": "CREATE TABLE t (a enum(" + ",".join(f"'{i}'" for i in range(65_536)) + ") PRIMARY KEY)",
+    "references": "CREATE TABLE t (a int REFERENCES " + "a." * 90_000 + "a)",
+    "types in types": "CREATE TABLE t (a " + "json(" * 150 + ")" * 150 + ")",
 }
 
 
@@ -270,7 +278,7 @@ def test_hostile_text_is_refused_in_bounded_time(text: str) -> None:
     began = time.process_time()
     with pytest.raises(CallerError):
         changes_of(text, known)
-    assert time.process_time() - began < 2.0  # measured: 0.4 s at most
+    assert time.process_time() - began < 2.0  # measured: 1.0 s at most
 
 
 _VOCABULARY = """CREATE TABLE ALTER ADD DROP COLUMN INDEX KEY PRIMARY UNIQUE t posts id uid int `y` ( ) ( ) , ; . = 9
@@ -287,6 +295,60 @@ def test_any_text_gives_changes_or_an_error_of_the_tree(text: str) -> None:
     except CallerError as error:
         assert int(error.extra["line"]) >= 1
         assert int(error.extra["column"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "column", "message"),
+    [
+        ("CREATE TABLE t (a int CHECK " + "(" * 201, 1, 228, "more than 200 parentheses inside one another"),
+        ("TRUNCATE a;\nCREATE TABLE t (a int; DROP TABLE b", 2, 16, "the ( here is not closed"),
+        ("TRUNCATE a;\n DROP INDEX i", 2, 14, "expected ON"),
+        ("CREATE TABLE t (a int DEFAULT x'4g' PRIMARY KEY)", 1, 31, "this hexadecimal string has other digits"),
+        ("CREATE TABLE t (a varchar(9) NOT NULL UNSIGNED)", 1, 39, "UNSIGNED belongs to the type"),
+        ("CREATE TABLE t, (a int PRIMARY KEY)", 1, 17, "does not begin with ,"),
+        ("ALTER TABLE posts DISABLE", 1, 26, "expected KEYS"),
+        ("CREATE TABLE t (a int REFERENCES o (a) ON DELETE SET x PRIMARY KEY)", 1, 54, "expected NULL or DEFAULT"),
+        ("CREATE TABLE t (a int DEFAULT ) 'x')", 1, 31, ") is not a value for DEFAULT"),
+        ("CREATE TABLE t (a int PRIMARY KEY) DEFAULT", 1, 43, "expected an option after DEFAULT"),
+        ("ALTER TABLE posts CONVERT TO CHARSET utf8 PARTITION BY HASH (uid), RENAME TO old", 1, 43, "PARTITION"),
+        ("ALTER TABLE posts ENGINE=x PARTITION BY HASH (uid), RENAME TO old", 1, 28, "PARTITION"),
+    ],
+)
+def test_malformed_text_is_refused_where_it_is_wrong(sql: str, line: int, column: int, message: str) -> None:
+    with pytest.raises(SqlSyntax) as caught:
+        changes_of(sql, known)
+    assert message in caught.value.message
+    assert (caught.value.extra["line"], caught.value.extra["column"]) == (line, column)
+
+
+def test_names_are_kept_as_written_even_if_they_are_words_of_sql() -> None:
+    found = schema(
+        "CREATE TABLE t (Date date PRIMARY KEY, Any int, `Key` int, next int, vector int, left_ int, KEY Year (Any))"
+    )
+    assert found.names == ("Date", "Any", "Key", "next", "vector", "left_")
+    assert found.indexes == (IndexDef("Year", ("Any",)),)
+
+
+def test_every_check_of_a_json_column_but_its_own_is_noted() -> None:
+    found = schema("CREATE TABLE t (a int PRIMARY KEY, j longtext CHECK (json_valid(j)) CHECK (j <> ''))")
+    assert found.notes == ("CHECK ignored: CHECK (j <> '')",)
+
+
+def test_comments_do_not_move_what_stands_behind_them() -> None:
+    sql = "/* a\n */ CREATE /*!50100 TABLE */ t -- x\n(a int /*!80023 INVISIBLE */ PRIMARY KEY, # b\n b in)"
+    with pytest.raises(SqlSyntax) as caught:
+        changes_of(sql, known)
+    assert (caught.value.extra["line"], caught.value.extra["column"]) == (4, 4)
+
+
+def test_sqlglot_is_imported_with_the_first_statement_only() -> None:
+    code = (
+        "import sys; from tcsql.sql import changes_of; print('sqlglot' in sys.modules);"
+        "changes_of('TRUNCATE t', lambda name: None); print('sqlglot' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True"]
+    assert ran.stderr == ""
 
 
 def test_statements_are_counted_and_placed() -> None:
