@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,10 @@ from tcsql.engine.result import CountResult, Page
 from tcsql.engine.schema import IndexDef, TableSchema
 from tests.duel import NOW, Duel
 from tests.model import Row
+from tests.sizes import small_sizes
 from tests.strategies import conditions, counts, effort, filters, groups, indexes, orders, schemas, selects, tables
+
+pytestmark = pytest.mark.usefixtures(small_sizes.__name__)
 
 
 @st.composite

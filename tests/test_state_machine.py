@@ -20,12 +20,12 @@ from hypothesis.stateful import (
 )
 
 from tcsql.engine import change as ch
-from tcsql.engine import cost, directory, executor, gather, index, packed, planner, postings, table
 from tcsql.engine.query import Condition, Count, Filter, Group, Operator, Select
 from tcsql.engine.result import Page
 from tcsql.engine.schema import Column, TableSchema
 from tests.duel import Bookmark, Duel
 from tests.model import Row
+from tests.sizes import small_sizes
 from tests.strategies import (
     BLOB,
     TYPES,
@@ -45,20 +45,8 @@ from tests.strategies import (
 NAME = "t"
 
 
-@pytest.fixture(autouse=True)
-def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postings, "LIST_LIMIT", 6)
-    monkeypatch.setattr(packed, "BLOCK", 4)
-    monkeypatch.setattr(gather, "CHUNK_ROWS", 3)
-    monkeypatch.setattr(table, "MANY_ROWS", 2)
-    monkeypatch.setattr(directory, "BLOCK", 4)
-    monkeypatch.setattr(index, "MIN_REPETITION", 2)
-    monkeypatch.setattr(table, "RESHAPE_AT", frozenset({8, 16, 32}))
-    monkeypatch.setattr(table, "BUILD_AT_ONCE", 10)
-    monkeypatch.setattr(table, "SLICE_ROWS", 3)
-    monkeypatch.setattr(executor, "SLICE_ROWS", 5)
-    monkeypatch.setattr(cost, "MIN_WALK_ROWS", 4)
-    monkeypatch.setattr(planner, "MAX_RUNS", 3)
+#: Leaf forms, directory blocks, reshaping and building in slices all change at small sizes here.
+pytestmark = pytest.mark.usefixtures(small_sizes.__name__)
 
 
 class History(RuleBasedStateMachine):

@@ -1,0 +1,35 @@
+"""The sizes at which the engine changes its ways, made so small that a dozen rows cross them in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tcsql.engine import cost, directory, executor, gather, index, packed, page, planner, postings, table
+
+SMALL: tuple[tuple[object, str, object], ...] = (
+    (postings, "LIST_LIMIT", 6),
+    (packed, "BLOCK", 4),
+    (gather, "CHUNK_ROWS", 3),
+    (directory, "BLOCK", 4),
+    (index, "MIN_REPETITION", 2),
+    (table, "MANY_ROWS", 2),
+    (table, "RESHAPE_AT", frozenset({8, 16, 32})),
+    (table, "BUILD_AT_ONCE", 10),
+    (table, "SLICE_ROWS", 3),
+    (executor, "SLICE_ROWS", 5),
+    (cost, "MIN_WALK_ROWS", 4),
+    (planner, "MAX_RUNS", 3),
+    (page, "FEW_ROWS", 2),
+    (page, "KEYS_PER_SLICE", 3),
+)
+
+
+@pytest.fixture(scope="module")
+def small_sizes() -> Iterator[None]:
+    """For whole modules, as Hypothesis runs many examples in one test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in SMALL:
+            patch.setattr(module, name, value)
+        yield
