@@ -74,7 +74,14 @@ class StoreTarget:
         self._bulk: set[str] = set()
 
     def schemas(self) -> list[TableSchema]:
-        return self._store.database.schemas()
+        """With AUTO_INCREMENT where it stands now, as SHOW CREATE TABLE prints it: no key is given out again."""
+        database = self._store.database
+        return [
+            schema.with_(auto_increment=database.table(schema.name).auto_increment)
+            if schema.auto_increment_column
+            else schema
+            for schema in database.schemas()
+        ]
 
     def schema(self, table: str) -> TableSchema | None:
         try:

@@ -55,7 +55,7 @@ _STATEMENT: Final = re.compile(
     re.DOTALL,
 )
 _WORDS: Final = re.compile(rb"(?:/\*M?!\d*+\s*+)?([A-Za-z]++)(?:\s++([A-Za-z_]++))?(?:\s++([A-Za-z_]++))?")
-_SET_NAMES: Final = re.compile(rb"SET\s++NAMES\s++'?([A-Za-z0-9_]++)", re.IGNORECASE)
+_SET_NAMES: Final = re.compile(rb"(?:/\*M?!\d*+\s*+)?SET\s++NAMES\s++'?([A-Za-z0-9_]++)", re.IGNORECASE)
 _USE: Final = re.compile(rb"USE\s++(" + _NAME + rb")", re.IGNORECASE)
 _OBJECT: Final = re.compile(
     rb"\b(VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|SEQUENCE|DATABASE|SCHEMA|USER|ROLE|SERVER)\b", re.IGNORECASE
@@ -195,7 +195,7 @@ class DumpReader:
 
     def _record_of(self, statement: bytes, words: list[str]) -> Record | None:
         """What a statement other than an INSERT comes to; None: nothing."""
-        if found := _SET_NAMES.search(statement[:_SHOWN_BYTES]):
+        if found := _SET_NAMES.match(statement):
             self._charset = charset(found[1].decode())
             return None
         verb, noun, third = words

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tcsql.engine.change import Upsert
+from tcsql.engine.change import Delete, Upsert
+from tcsql.engine.query import Filter
 from tcsql.sql import changes_of
 from tcsql.storage.store import Store
 from tests.cli.conftest import ROWS
@@ -67,6 +68,19 @@ def test_ndjson_of_one_table_loads_back_to_identical_rows(run: Run, full: Path, 
     Path("s.sql").write_text(HARD)
     assert run("load", "hard.ndjson", "--data", "again", "--schema", "s.sql")[0] == 0
     assert content(tmp_path / "again")["hard"][1] == content(full)["hard"][1]
+
+
+def test_generated_keys_go_on_where_they_were(run: Run, tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path / "first")) as opened:
+        opened.commit_blocking(
+            changes_of("CREATE TABLE c (id int AUTO_INCREMENT PRIMARY KEY, n int)", lambda name: None)
+        )
+        opened.commit_blocking([Upsert("c", [{"n": 1}, {"n": 2}])])
+        opened.commit_blocking([Delete("c", Filter())])
+    assert run("dump", "--data", "first", "-o", "c.sql")[0] == 0
+    assert run("load", "c.sql", "--data", "again")[0] == 0
+    with closing(Store.open(tmp_path / "again")) as opened:
+        assert opened.commit_blocking([Upsert("c", [{"n": 3}])]).tally.last_insert_id == 3
 
 
 def test_suffix_says_how_output_is_packed(run: Run, full: Path) -> None:

@@ -169,6 +169,11 @@ def test_dump_that_is_cut_off_or_strange_is_never_taken_silently(dump: str, reas
     assert (found.reason, found.line) == (reason, 1)
 
 
+def test_words_of_other_statements_are_no_orders() -> None:
+    records = read("CREATE TABLE u (id int PRIMARY KEY COMMENT 'SET NAMES latin1; USE x');/*!40101 SET NAMES utf8 */;")
+    assert [type(record) for record in records] == [Ddl]
+
+
 def test_byte_order_mark_is_passed_over() -> None:
     assert rows(read(b"\xef\xbb\xbfINSERT INTO t (id) VALUES (1);")) == [{"id": 1}]
 
