@@ -25,8 +25,7 @@ from tcsql.http.bodies import LineSplitter, RowReader, json_value, looks_like_js
 from tcsql.http.grammar import DeleteRequest, Grammar, InsertRequest, ReadRequest, Request, UpdateRequest
 from tcsql.http.messages import Body, Head
 from tcsql.http.parameters import COMMANDS, Parameters, of_json, of_query
-from tcsql.sql import changes_of
-from tcsql.sql.parser import parse_statements
+from tcsql.sql import bind_all, parse_statements
 from tcsql.storage.store import Store
 from tcsql.storage.ticket import Ticket
 
@@ -112,9 +111,9 @@ class Writer:
         if isinstance(request, DeleteRequest):
             done = await self._store.commit([Delete(request.schema.name, request.where)])
             return Written("delete", render.deleted(done.tally, done.lsn), done.lsn, done.tally.deleted)
-        changes = changes_of(request.sql, self._schema_or_none)
-        done = await self._store.commit(changes)
-        return Written("sql", render.executed(len(parse_statements(request.sql)), done.lsn), done.lsn, 0)
+        statements = parse_statements(request.sql)
+        done = await self._store.commit(bind_all(statements, self._schema_or_none))
+        return Written("sql", render.executed(len(statements), done.lsn), done.lsn, 0)
 
     def _schema_or_none(self, table: str) -> TableSchema | None:
         try:

@@ -6,7 +6,7 @@ a primary key) with line and column; whether a change fits the tables at hand is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,9 +42,14 @@ def changes_of(sql: str, schema_of: SchemaOf) -> list[Change]:
     >>> change.schema.names, change.schema.primary_key, change.schema.indexes[0].name
     (('id', 'title'), ('id',), 'title')
     """
+    return bind_all(parse_statements(sql), schema_of)
+
+
+def bind_all(statements: Sequence[tree.Statement], schema_of: SchemaOf) -> list[Change]:
+    """The changes of parsed statements, each seeing what those before it make."""
     overlay = Overlay(schema_of)
     changes: list[Change] = []
-    for statement in parse_statements(sql):
+    for statement in statements:
         bound = bind(statement, overlay)
         overlay.apply(bound)
         changes += bound
