@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -30,6 +32,24 @@ from tcsql.engine.query import (
 )
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.values import ColumnType, JsonValue, Kind
+
+Made = TypeVar("Made")
+
+
+def per_schema(make: Callable[[TableSchema], Made]) -> Callable[[TableSchema], Made]:
+    """Remember a strategy as long as its schema is in use: building strategies costs more than drawing from them."""
+    known: dict[int, tuple[TableSchema, Made]] = {}
+
+    def remembered(schema: TableSchema) -> Made:
+        found = known.get(id(schema))
+        if found is None or found[0] is not schema:
+            if len(known) > 50:
+                known.clear()
+            found = known[id(schema)] = (schema, make(schema))
+        return found[1]
+
+    return remembered
+
 
 #: How much of everything: 1 in the ordinary run, more when asked for torture.
 EFFORT = {"default": 1, "torture": 40}[os.environ.get("TCSQL_TEST_PROFILE", "default")]
@@ -202,6 +222,7 @@ PHRASES = (
 )
 
 
+@cache
 def operands(operator: Operator, kind: ColumnType) -> st.SearchStrategy[str]:
     """Operands that have a chance to hold on such a column."""
     value = VALUES[kind].map(lambda each: each if isinstance(each, str) else kind.text(each))
@@ -298,6 +319,7 @@ def _row(schema: TableSchema, trusted: bool, dice: random.Random) -> dict[str, J
     return row
 
 
+@per_schema
 def references(schema: TableSchema) -> st.SearchStrategy[ColumnRef]:
     return st.sampled_from((None, *schema.names))
 
@@ -350,6 +372,7 @@ def aimed(draw: st.DrawFn, schema: TableSchema) -> tuple[Condition, ...]:
 RANGES = (Operator.NUMGT, Operator.NUMGE, Operator.NUMLT, Operator.NUMLE, Operator.NUMBT, Operator.STRBW)
 
 
+@per_schema
 def filters(schema: TableSchema) -> st.SearchStrategy[Filter]:
     one = conditions(schema, (*Operator, *FREQUENT, *FREQUENT))
     plain = st.lists(one, max_size=3).map(tuple)
@@ -363,12 +386,14 @@ def order_terms(columns: st.SearchStrategy[ColumnRef]) -> st.SearchStrategy[Orde
     return st.builds(OrderTerm, columns, st.sampled_from(OrderKind), st.booleans())
 
 
+@per_schema
 def orders(schema: TableSchema) -> st.SearchStrategy[tuple[OrderTerm, ...]]:
     """Any order, or one that an index may hold: its columns from some place on, all in one direction."""
     anyhow = st.lists(order_terms(references(schema)), max_size=3).map(tuple)
     return st.just(()) | anyhow | _held_orders(schema) | _held_orders(schema)
 
 
+@per_schema
 def _held_orders(schema: TableSchema) -> st.SearchStrategy[tuple[OrderTerm, ...]]:
     natural = {True: OrderKind.NUM, False: OrderKind.STR}
     parts = [
@@ -390,6 +415,7 @@ LIMITS = st.sampled_from((0, 1, 2, 3, 5, 10, 100))
 SKIPS = st.sampled_from((0, 0, 0, 1, 2, 5, 50))
 
 
+@per_schema
 def selects(schema: TableSchema) -> st.SearchStrategy[Select]:
     chosen = st.none() | st.lists(st.sampled_from(schema.names), min_size=1, unique=True).map(tuple)
     return st.builds(
@@ -404,12 +430,18 @@ def selects(schema: TableSchema) -> st.SearchStrategy[Select]:
     )
 
 
+@per_schema
 def counts(schema: TableSchema) -> st.SearchStrategy[Count]:
     return st.builds(Count, st.just(schema.name), filters(schema))
 
 
+@per_schema
+def groups(schema: TableSchema) -> st.SearchStrategy[Group]:
+    return _groups(schema)
+
+
 @st.composite
-def groups(draw: st.DrawFn, schema: TableSchema) -> Group:
+def _groups(draw: st.DrawFn, schema: TableSchema) -> Group:
     by = tuple(draw(st.lists(st.sampled_from(schema.names), max_size=2, unique=True)))
     wanted = []
     for at in range(draw(st.integers(1, 3))):
