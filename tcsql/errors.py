@@ -240,5 +240,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """
     candidates = list(known)
     folded = {candidate.lower(): candidate for candidate in candidates}
-    near = get_close_matches(name[:64].lower(), folded, n=1, cutoff=0.5)
+    near = get_close_matches(name[:64].lower(), folded, n=1, cutoff=0.6)
     return f'did you mean "{folded[near[0]]}"?' if near else None

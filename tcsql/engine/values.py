@@ -163,7 +163,7 @@ _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?
 
 
 def _refuse(kind: ColumnType, value: object, why: str) -> InvalidValue:
-    shown = repr(value)
+    shown = str(value) if isinstance(value, Decimal) else repr(value)
     return InvalidValue(f"{shown if len(shown) <= 60 else shown[:57] + '...'} {why}", hint=f"the column is {kind.name}")
 
 
