@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,7 @@ def load(
         stack.enter_context(closing(target))
         rejects = stack.enter_context(closing(Rejects(reject, skip_bad)))
         progress = stack.enter_context(LoadProgress())
-        loader = Loader(target, rejects, table, create, progress)
+        loader = stack.enter_context(closing(Loader(target, rejects, table, create, progress)))
         if schema is not None:
             loader.make_missing_tables(schema)
         for name in files:
@@ -152,12 +153,19 @@ class Loader:
         self._progress = progress
         self._name = ""
         self._batch = _Batch()
+        self._sender = ThreadPoolExecutor(1, "sender") if target.works_elsewhere else None
+        self._sent: Future[None] | None = None
         self._file_rows = 0
         self._database: str | None = None
         #: Tables made by --schema: a dump's own statements about them are passed over.
         self._given: set[str] = set()
         self._tables: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
+
+    def close(self) -> None:
+        """Wait for what is on its way; its outcome no longer matters."""
+        if self._sender is not None:
+            self._sender.shutdown()
 
     # --- tables ---------------------------------------------------------------------------------------------
 
@@ -204,7 +212,7 @@ class Loader:
                 self._flush()
                 waiting_bytes = 0
         self._take(reader.finish())
-        self._flush()
+        self._settle()
 
     def _reader(self, file: InputFile, path: str, format_: str) -> _Reader:
         if format_ == "auto":
@@ -236,10 +244,10 @@ class Loader:
                     if self._batch.size >= BATCH_ROWS:
                         self._flush()
                 case Ddl():
-                    self._flush()
+                    self._settle()
                     self._execute(record)
                 case Bad():
-                    self._flush()
+                    self._settle()
                     self._rejects.add(self._name, record)
                 case Skipped():
                     self._skipped[record.what] += 1
@@ -284,9 +292,27 @@ class Loader:
     # --- rows -----------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
+        """Write the batch at hand; a server gets it while the next one is read."""
         batch, self._batch = self._batch, _Batch()
         if not batch.parts:
             return
+        self._wait()
+        if self._sender is None:
+            self._insert(batch)
+        else:
+            self._sent = self._sender.submit(self._insert, batch)
+
+    def _wait(self) -> None:
+        """Wait for the batch on its way; raises why it was refused."""
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            sent.result()
+
+    def _settle(self) -> None:
+        self._flush()
+        self._wait()
+
+    def _insert(self, batch: _Batch) -> None:
         table, trusted = batch.parts[0].table, batch.parts[0].trusted
         rows = batch.rows()
         start = 0

@@ -12,6 +12,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, Protocol, cast
 from urllib.parse import quote, urlsplit
 
@@ -45,7 +46,9 @@ class RowRefused(Exception):
 
 
 class Target(Protocol):
-    """Something with tables."""
+    """Something with tables. ``works_elsewhere``: while it inserts, this process has time for the next batch."""
+
+    works_elsewhere: bool
 
     def schemas(self) -> list[TableSchema]: ...
 
@@ -68,6 +71,8 @@ class StoreTarget:
 
     Indexes are left alone while rows pour in: whoever opens the store next sorts them anyway.
     """
+
+    works_elsewhere = False
 
     def __init__(self, directory: Path) -> None:
         self._store = Store.open(directory)
@@ -126,7 +131,9 @@ class StoreTarget:
 
 
 class ServerTarget:
-    """A running server."""
+    """A running server. May be used by two threads: requests take turns."""
+
+    works_elsewhere = True
 
     def __init__(self, url: str) -> None:
         self._url = url if "://" in url else f"http://{url}"
@@ -135,6 +142,7 @@ class ServerTarget:
             raise SetupError(f"{url} is not the address of a server", "for example http://127.0.0.1:3888")
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
         self._schemas: dict[str, TableSchema] | None = None
+        self._turn = Lock()
 
     def schemas(self) -> list[TableSchema]:
         return list(self._known().values())
@@ -191,9 +199,10 @@ class ServerTarget:
     def _request(self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] = _NONE) -> Any:
         """The reply to one request as JSON; raises Refused for the server's refusals, SetupError for the rest."""
         try:
-            self._connection.request(method, target, body, headers)
-            answer = self._connection.getresponse()
-            text = answer.read()
+            with self._turn:
+                self._connection.request(method, target, body, headers)
+                answer = self._connection.getresponse()
+                text = answer.read()
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error)
             hint = "start one: tcsql serve; or use --data DIR"
