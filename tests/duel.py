@@ -121,10 +121,7 @@ class Duel:
 
     def change(self, *changes: Change) -> Tally | type[TCSQLError]:
         """The tally, or the class of the refusal."""
-        try:
-            expected: Tally | type[TCSQLError] = self.model.apply(changes, NOW)
-        except TCSQLError as error:
-            expected = type(error)
+        expected = self._expected_of(changes)
         try:
             batch = self.database.check(changes, NOW)
         except TCSQLError as error:
@@ -135,13 +132,41 @@ class Duel:
         self.disk.write(batch)
         return batch.tally
 
-    def change_of_mind(self, *changes: Change) -> None:
-        """Apply and revert: the engine must be as if nothing had happened."""
+    def change_of_mind(self, requests: Sequence[Sequence[Change]]) -> None:
+        """Apply several requests and take all back, newest first: as if nothing had happened."""
+        undone = []
+        for changes in requests:
+            try:
+                undone.append(self.database.apply(self.database.check(changes, NOW)))
+            except TCSQLError:
+                continue
+        for undo in reversed(undone):
+            self.database.revert(undo)
+
+    def change_overtaken(self, change: Change, others: Sequence[Change]) -> None:
+        """A change that searches in slices while others are made: it counts from the moment it is complete."""
+        steps = self.database.check_steps([change], NOW)
+        waiting = list(others)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                batch: Batch = stop.value
+                break
+            except TCSQLError as error:
+                assert self._expected_of([change]) is type(error)
+                return
+            if waiting:
+                self.change(waiting.pop())
+        assert batch.tally == self._expected_of([change])
+        self.database.apply(batch)
+        self.disk.write(batch)
+
+    def _expected_of(self, changes: Sequence[Change]) -> Tally | type[TCSQLError]:
         try:
-            batch = self.database.check(changes, NOW)
-        except TCSQLError:
-            return
-        self.database.revert(self.database.apply(batch))
+            return self.model.apply(changes, NOW)
+        except TCSQLError as error:
+            return type(error)
 
     def restart(self) -> None:
         self.database = self.disk.read()

@@ -128,16 +128,34 @@ class History(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def do_and_undo(self, data: st.DataObject) -> None:
+        last = self.schema.names[-1]
         changes: list[ch.Change] = [
-            ch.Upsert(NAME, data.draw(tables(self.schema, 0, 5))),
+            ch.Upsert(NAME, data.draw(tables(self.schema, 0, 9))),
             ch.Delete(NAME, data.draw(filters(self.schema))),
+            ch.Delete(NAME, Filter()),
             ch.Truncate(NAME),
             ch.DropTable(NAME),
+            ch.RenameTable(NAME, "other"),
+            ch.RenameTable("other", NAME),
+            ch.CreateTable(data.draw(schemas(NAME))),
             ch.CreateIndex(NAME, data.draw(indexes(self.schema, self.fresh("i")))),
-            ch.RenameColumn(NAME, self.schema.names[-1], self.fresh("c")),
-            ch.DropColumn(NAME, self.schema.names[-1]),
+            ch.RenameColumn(NAME, last, self.fresh("c")),
+            ch.AddColumn(NAME, Column(self.fresh("c"), data.draw(st.sampled_from(TYPES)))),
+            ch.DropColumn(NAME, last),
+            *(ch.DropIndex(NAME, each.name) for each in self.schema.indexes),
         ]
-        self.duel.change_of_mind(data.draw(st.sampled_from(changes)))
+        chosen = data.draw(st.lists(st.sampled_from(changes), min_size=1, max_size=6))
+        self.duel.change_of_mind([[change] for change in chosen])
+
+    @rule(data=st.data())
+    def change_while_others_write(self, data: st.DataObject) -> None:
+        column = data.draw(st.sampled_from(self.schema.columns))
+        where = data.draw(filters(self.schema))
+        change: ch.Change = ch.Delete(NAME, where)
+        if data.draw(st.booleans()):
+            change = ch.Update(NAME, where, {column.name: data.draw(values(column))})
+        others: list[ch.Change] = [ch.Upsert(NAME, data.draw(tables(self.schema, 1, 4))) for _ in range(3)]
+        self.duel.change_overtaken(change, [*others, ch.Delete(NAME, data.draw(filters(self.schema)))])
 
     # --- schema ---------------------------------------------------------------------------------------------
 
