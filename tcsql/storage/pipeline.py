@@ -14,7 +14,7 @@ from queue import Empty
 from typing import Final, Protocol
 
 from tcsql.engine.database import Database
-from tcsql.errors import TCSQLError
+from tcsql.errors import OutcomeUnknown, TCSQLError
 from tcsql.storage.committer import GROUP_OPS, Committer, Outcome
 from tcsql.storage.file import StoreFile
 from tcsql.storage.ticket import Level, Ticket, op_count
@@ -160,9 +160,11 @@ class Pipeline:
         elif outcome.after_commit:
             self._watcher.disk_failed(outcome.error)
         else:
-            self._refuse_pending(outcome.error)
             assert self._committer is not None
-            self._committer.resume()
+            try:
+                self._refuse_pending(outcome.error)
+            finally:
+                self._committer.resume()
 
     def _refuse_pending(self, error: TCSQLError) -> None:
         self._cancel_flush()
@@ -170,9 +172,15 @@ class Pipeline:
         self._held_ops = self._pending_ops = 0
         tickets = list(self.pending)
         self.pending.clear()
-        for ticket in reversed(tickets):
-            assert ticket.undo is not None
-            self._database.revert(ticket.undo)
-        for ticket in tickets:
-            ticket.settle(error)
-        self._watcher.refused(error, tickets)
+        try:
+            for ticket in reversed(tickets):
+                assert ticket.undo is not None
+                self._database.revert(ticket.undo)
+        except BaseException:
+            # A bug of ours. Nobody may wait for ever, and memory is not to be built on: then let it be seen.
+            error = OutcomeUnknown("refused writes could not be taken back", "restart: the file holds the truth")
+            raise
+        finally:
+            for ticket in tickets:
+                ticket.settle(error)
+            self._watcher.refused(error, tickets)

@@ -380,6 +380,28 @@ def test_a_bug_in_the_committer_leaves_nobody_waiting(
     assert len(reopened(tmp_path)["posts"][1]) == 1
 
 
+def test_a_bug_in_taking_back_leaves_nobody_waiting_and_no_more_is_written(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object) -> None:
+        raise AssertionError("planted")
+
+    async def work(store: Store, disk: Disk) -> None:
+        seen: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
+        monkeypatch.setattr(store.database, "revert", bug)
+        disk.fault = no_space
+        with pytest.raises(OutcomeUnknown):
+            await store.commit(posts(1))
+        disk.fault = None
+        with pytest.raises(ReadOnly):
+            await store.commit(posts(2))
+        assert [type(error) for error in seen] == [AssertionError]
+
+    run(tmp_path, disk, work)
+    assert reopened(tmp_path)["posts"][1] == ()
+
+
 # --- every single call --------------------------------------------------------------------------------------
 
 

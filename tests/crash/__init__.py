@@ -1,0 +1,1 @@
+"""Kill -9 against the real program."""
