@@ -7,7 +7,7 @@ common state there is one generation, and reading a page is one dict look-up a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 import orjson
@@ -57,6 +57,12 @@ class Rows:
 
     def __contains__(self, pkey: PKey) -> bool:
         return pkey in self.current or any(pkey in rows for _, rows in self._older)
+
+    def has_none_of(self, pkeys: Collection[PKey]) -> bool:
+        """Whether all these keys are new."""
+        return self.current.keys().isdisjoint(pkeys) and not any(
+            pkey in rows for _, rows in self._older for pkey in pkeys
+        )
 
     @property
     def settled(self) -> bool:
