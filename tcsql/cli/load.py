@@ -11,41 +11,33 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Protocol, TextIO
 
-import orjson
 import typer
 
-from tcsql.cli.files import STANDARD, InputFile
+from tcsql.cli.files import InputFile
+from tcsql.cli.inputs import FORMATS, format_of, line_parser, sample_of, table_of
 from tcsql.cli.progress import LoadProgress
 from tcsql.cli.remote import DEFAULT_URL
 from tcsql.cli.targets import RowRefused, ServerTarget, StoreTarget, Target, ValueRow
 from tcsql.engine.change import Change, CreateTable, DropTable, RenameTable
-from tcsql.engine.schema import NAME, TableSchema
-from tcsql.engine.values import Kind
+from tcsql.engine.schema import TableSchema
 from tcsql.errors import BadRequest, CallerError, SetupError, UnknownTable
 from tcsql.formats.csvtsv import TextTableReader
 from tcsql.formats.infer import SAMPLE_ROWS, infer_schema
 from tcsql.formats.mysqldump import DumpReader
 from tcsql.formats.ndjson import NdjsonReader
 from tcsql.formats.records import Bad, Ddl, Record, Rows, Skipped, Use
-from tcsql.http.bodies import RowReader
 from tcsql.sql import changes_of, create_table_sql
 
 #: Rows of one commit: large enough for the sync to weigh little, small enough for memory.
 BATCH_ROWS: Final = 10_000
 BATCH_BYTES: Final = 16 << 20
-FORMATS: Final = ("sql", "csv", "tsv", "ndjson")
-_SUFFIXES: Final = {
-    ".sql": "sql", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
-    ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson",
-}  # fmt: skip
-_PACKED: Final = (".gz", ".zst", ".zstd")
 #: The table that a statement of a dump is about.
 _ABOUT: Final = re.compile(
     r"\s*(?:CREATE|ALTER)\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?`?([A-Za-z_][A-Za-z0-9_]*)`?", re.IGNORECASE
@@ -220,12 +212,12 @@ class Loader:
         if format_ == "sql":
             only = self._only
             return DumpReader(self._target.schema, lambda table: only is None or table == only)
-        table = self._only or _table_of(path)
+        table = self._only or table_of(path)
         schema = self._target.schema(table)
         if format_ == "ndjson":
             if schema is None:
-                schema = self._guess(table, _sample_of(file.head()))
-            return NdjsonReader(table, _line_parser(schema))
+                schema = self._guess(table, sample_of(file.head()))
+            return NdjsonReader(table, line_parser(schema))
 
         def sample(names: list[str], records: list[list[str | None]]) -> TableSchema:
             rows = [dict(zip(names, record, strict=False)) for record in records[:SAMPLE_ROWS]]
@@ -346,76 +338,3 @@ class Loader:
                 "passed over: " + ", ".join(f"{count} {what}" for what, count in sorted(self._skipped.items()))
             )
         return "; ".join(parts)
-
-
-def format_of(path: str, head: bytes) -> str:
-    """The format of a file by its name, else by how it begins.
-
-    >>> [format_of("posts.csv.gz", b""), *(format_of("-", head) for head in (b'{"id":1}', b"-- MySQL dump", b"a,b"))]
-    ['csv', 'ndjson', 'sql', 'csv']
-    """
-    suffix = _plain_path(path).suffix.lower()
-    if suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start.startswith(b"{"):
-        return "ndjson"
-    words = (b"--", b"/*", b"CREATE ", b"INSERT ", b"REPLACE ", b"SET ", b"DROP ", b"USE ", b"LOCK ")
-    if start.upper().startswith(words):
-        return "sql"
-    first = start.split(b"\n", 1)[0]
-    return "tsv" if b"\t" in first else "csv"
-
-
-def _plain_path(path: str) -> Path:
-    plain = Path(path)
-    return plain.with_suffix("") if plain.suffix.lower() in _PACKED else plain
-
-
-def _table_of(path: str) -> str:
-    """The table a file is named after."""
-    name = _plain_path(path).name.split(".")[0]
-    if path == STANDARD or not NAME.fullmatch(name):
-        raise SetupError(f"{path} does not say which table it belongs to", "name it with --table")
-    return name
-
-
-def _sample_of(head: bytes) -> list[ValueRow]:
-    """Rows of the first piece of an NDJSON file, for a guess."""
-    lines = [line for line in head.split(b"\n") if line.strip()]
-    rows: list[ValueRow] = []
-    for number, line in enumerate(lines[:SAMPLE_ROWS], 1):
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            if number == len(lines) > 1:
-                break  # cut off with the piece
-            raise BadRequest(f"line {number} is not JSON, so no table can be guessed") from None
-        if not isinstance(row, dict):
-            raise BadRequest(f"line {number} is not a JSON object")
-        rows.append(row)
-    if not rows:
-        raise BadRequest("the file is empty, so no table can be guessed")
-    return rows
-
-
-def _line_parser(schema: TableSchema) -> Callable[[Sequence[bytes]], Sequence[ValueRow]]:
-    """NDJSON lines to rows, read exactly as the HTTP interface reads them, but many at once.
-
-    Lines that begin with { and end with } are joined to one array. A line end inside a text is not JSON and braces
-    must match, so the array has as many objects as there are lines only if each line is one object.
-    """
-    exact, fast = RowReader(schema), RowReader(schema)
-    fast.exact = False
-    decimals = [column.name for column in schema.columns if column.type.kind is Kind.DECIMAL]
-
-    def parse(lines: Sequence[bytes]) -> Sequence[ValueRow]:
-        if len(lines) > 1 and all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
-            rows = fast.rows(b"[" + b",\n".join(lines) + b"]")
-            if len(rows) == len(lines) and not any(
-                isinstance(row.get(name), float) for name in decimals for row in rows
-            ):
-                return rows
-        return [exact.line(line) for line in lines]
-
-    return parse
