@@ -295,20 +295,25 @@ def tables(
     schema: TableSchema, least: int, most: int, trusted: bool = False
 ) -> st.SearchStrategy[list[dict[str, JsonValue]]]:
     """Many rows from one seed: a hundred draws cost Hypothesis more than all else together."""
-    return st.builds(
-        lambda size, seed: [_row(schema, trusted, dice) for dice in [random.Random(seed)] for _ in range(size)],
-        st.integers(least, most),
-        st.integers(0, 2**32),
-    )
+
+    def make(size: int, seed: int) -> list[dict[str, JsonValue]]:
+        dice = random.Random(seed)
+        alike = _chosen_columns(schema, dice) if dice.random() < 0.6 else None
+        return [_row(schema, alike or _chosen_columns(schema, dice), trusted, dice) for _ in range(size)]
+
+    return st.builds(make, st.integers(least, most), st.integers(0, 2**32))
 
 
-def _row(schema: TableSchema, trusted: bool, dice: random.Random) -> dict[str, JsonValue]:
-    """A row; columns that have a DEFAULT or count up by themselves may be left out."""
-    row = {}
-    for column in schema.columns:
-        optional = column.nullable or column.has_default or column.auto_increment
-        if optional and dice.random() < 0.1:
-            continue
+def _chosen_columns(schema: TableSchema, dice: random.Random) -> list[Column]:
+    """Columns that have a DEFAULT or count up by themselves may be left out; loaders leave out the same in all rows."""
+    optional = [column.nullable or column.has_default or column.auto_increment for column in schema.columns]
+    pairs = zip(schema.columns, optional, strict=True)
+    return [column for column, may_miss in pairs if not may_miss or dice.random() < 0.85]
+
+
+def _row(schema: TableSchema, columns: list[Column], trusted: bool, dice: random.Random) -> dict[str, JsonValue]:
+    row: dict[str, JsonValue] = {}
+    for column in columns:
         pool = KEYS if column.name in schema.primary_key else POOLS
         value = dice.choice(pool[column.type])
         if column.nullable and dice.random() < 0.2:

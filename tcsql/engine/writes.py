@@ -81,6 +81,8 @@ class RowWriter:
                 raise
 
     def _upsert_one(self, settle: _Settler, given: Row) -> None:
+        if not self._schema.by_name.keys() >= given.keys():
+            given = settle.with_real_names(given)
         counter = self._schema.auto_increment_column
         if counter is not None and given.get(counter.name) is None:
             given = {**given, counter.name: self._next_key(counter)}
@@ -176,14 +178,11 @@ class _Settler:
 
     def __call__(self, given: Row) -> Row:
         row: Row = {}
-        used = 0
         for column, name, read in self._readers:
             value: Any = given.get(name, _MISSING)
             if value is _MISSING:
                 row[name] = self.default(column)
-                continue
-            used += 1
-            if value is not None:
+            elif value is not None:
                 try:
                     row[name] = read(value)
                 except InvalidValue as error:
@@ -193,9 +192,9 @@ class _Settler:
                 row[name] = None
             else:
                 raise InvalidValue(f'column "{name}" cannot be NULL')
-        return row if used == len(given) else self(self._with_real_names(given))
+        return row
 
-    def _with_real_names(self, given: Row) -> Row:
+    def with_real_names(self, given: Row) -> Row:
         """Column names are case-insensitive, as in MySQL; raises UnknownColumn."""
         real: Row = {}
         for name, value in given.items():
