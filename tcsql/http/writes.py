@@ -167,7 +167,7 @@ def _payload(name: str, parameter: str | None, data: _Data | None, exact: bool) 
 
 
 class _BulkLoad:
-    """One NDJSON load on its way: lines to rows, rows to chunks, chunks to tickets."""
+    """One NDJSON load on its way: lines to chunks, chunks to rows and tickets."""
 
     def __init__(self, store: Store, schema: TableSchema, max_line_bytes: int) -> None:
         self._store = store
@@ -175,7 +175,7 @@ class _BulkLoad:
         self._reader = RowReader(schema)
         self._splitter = LineSplitter(max_line_bytes)
         self._max_line_bytes = max_line_bytes
-        self._rows: list[tuple[int, Row]] = []
+        self._held: list[tuple[int, bytes]] = []
         self._tickets: deque[tuple[Ticket, int]] = deque()
         self._counts = [0, 0]
         self._last_insert_id: int | None = None
@@ -207,35 +207,32 @@ class _BulkLoad:
 
     async def _take(self, line: bytes) -> None:
         self.lines += 1
-        try:
-            if len(line) > self._max_line_bytes:
-                raise PayloadTooLarge(f"the line is longer than {self._max_line_bytes} bytes")
-            if line and not line.isspace():
-                self._rows.append((self.lines, self._reader.line(line)))
-        except CallerError:
+        if len(line) > self._max_line_bytes:
             await self._apply()  # the lines in front of it are good, unless one of them is refused first
             self.bad_line = self.lines
-            raise
-        if len(self._rows) >= CHUNK_LINES:
-            await self._apply()
+            raise PayloadTooLarge(f"the line is longer than {self._max_line_bytes} bytes")
+        if line and not line.isspace():
+            self._held.append((self.lines, line))
+            if len(self._held) >= CHUNK_LINES:
+                await self._apply()
 
     async def _apply(self) -> None:
-        chunk, self._rows = self._rows, []
-        if not chunk:
+        held, self._held = self._held, []
+        if not held:
             return
         try:
-            self._submit([row for _, row in chunk])
+            self._submit(self._reader.lines([line for _, line in held]))
         except CallerError:
-            self._apply_one_by_one(chunk)
+            self._apply_one_by_one(held)
         while len(self._tickets) > CHUNKS_AHEAD:
             await self._wait_for_oldest()
         await asyncio.sleep(0)  # a chunk takes some milliseconds: other requests come in between
 
-    def _apply_one_by_one(self, chunk: list[tuple[int, Row]]) -> None:
-        """A refused chunk changed nothing; row by row it is applied up to the one that is refused."""
-        for number, row in chunk:
+    def _apply_one_by_one(self, held: list[tuple[int, bytes]]) -> None:
+        """A refused chunk changed nothing; line by line it is applied up to the one that is refused."""
+        for number, line in held:
             self.bad_line = number
-            self._submit([row])
+            self._submit([self._reader.line(line)])
         self.bad_line = 0
 
     def _submit(self, rows: list[Row]) -> None:
