@@ -121,7 +121,7 @@ class Duel:
 
     def change(self, *changes: Change) -> Tally | type[TCSQLError]:
         """The tally, or the class of the refusal."""
-        expected = self._expected_of(changes)
+        expected = self.expected_of(changes)
         try:
             batch = self.database.check(changes, NOW)
         except TCSQLError as error:
@@ -154,15 +154,16 @@ class Duel:
                 batch: Batch = stop.value
                 break
             except TCSQLError as error:
-                assert self._expected_of([change]) is type(error)
+                assert self.expected_of([change]) is type(error)
                 return
             if waiting:
                 self.change(waiting.pop())
-        assert batch.tally == self._expected_of([change])
+        assert batch.tally == self.expected_of([change])
         self.database.apply(batch)
         self.disk.write(batch)
 
-    def _expected_of(self, changes: Sequence[Change]) -> Tally | type[TCSQLError]:
+    def expected_of(self, changes: Sequence[Change]) -> Tally | type[TCSQLError]:
+        """What the model makes of it: the tally, or the class of the refusal."""
         try:
             return self.model.apply(changes, NOW)
         except TCSQLError as error:

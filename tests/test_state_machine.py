@@ -6,7 +6,9 @@ small, so that short histories cross them in both directions.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
@@ -23,9 +25,13 @@ from tcsql.engine import change as ch
 from tcsql.engine.query import Condition, Count, Filter, Group, Operator, Select
 from tcsql.engine.result import Page
 from tcsql.engine.schema import Column, TableSchema
-from tests.duel import Bookmark, Duel
+from tcsql.errors import TCSQLError
+from tcsql.storage.options import StoreOptions
+from tcsql.storage.store import Store
+from tests.duel import NOW, Bookmark, Duel
 from tests.model import Row
 from tests.sizes import small_sizes
+from tests.storage.support import crash_copy
 from tests.strategies import (
     BLOB,
     TYPES,
@@ -287,5 +293,65 @@ class History(RuleBasedStateMachine):
         self.duel.check()
 
 
+class StoredDuel(Duel):
+    """The same through the store's write door; a restart reads the file."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+        self.open(directory / "0")
+
+    def open(self, directory: Path) -> None:
+        self.place = directory
+        self.store = Store.open(directory, StoreOptions(clock=lambda: NOW))
+        self.database = self.store.database
+
+    def change(self, *changes: ch.Change) -> ch.Tally | type[TCSQLError]:
+        expected = self.expected_of(changes)
+        try:
+            committed = self.store.commit_blocking(changes)
+        except TCSQLError as error:
+            assert expected is type(error), f"refused with {error!r}, the model says {expected}"
+            return expected
+        assert committed.tally == expected
+        return committed.tally
+
+    def restart(self) -> None:
+        self.store.close()
+        self.open(self.place)
+
+    def kill(self) -> None:
+        """Go on from the files as they are at this moment."""
+        copy = crash_copy(self.place, self.place.with_name(f"{int(self.place.name) + 1}"))
+        self.store.close()
+        self.open(copy)
+
+
+class StoredHistory(History):
+    """A history on disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.stored = StoredDuel(Path(self.directory.name))
+        self.duel = self.stored
+
+    @rule()
+    def kill(self) -> None:
+        self.stored.kill()
+
+    @rule(data=st.data())
+    def change_while_others_write(self, data: st.DataObject) -> None:
+        """Overtaking is the engine's affair; here it would go past the store."""
+
+    def teardown(self) -> None:
+        self.stored.store.close()
+        self.directory.cleanup()
+
+
 def test_any_history_leaves_engine_and_model_equal() -> None:
     run_state_machine_as_test(History, settings=effort(100, steps=40))
+
+
+def test_any_history_on_disk_survives_restarts_and_kills() -> None:
+    run_state_machine_as_test(StoredHistory, settings=effort(15, steps=40))
