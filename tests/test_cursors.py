@@ -97,6 +97,34 @@ def test_a_cursor_is_valid_after_a_restart_on_another_server_and_with_other_inde
     assert ids(other.turn(mark)) == ids(here)
 
 
+LISTED = TableSchema(
+    "t",
+    (Column("id", INT, False), Column("uid", INT), Column("price", PRICE), Column("title", VARCHAR)),
+    ("id",),
+    (IndexDef("title", ("title",)), IndexDef("title_uid", ("title", "uid")), IndexDef("uid_title", ("uid", "title"))),
+)
+SOME_TITLES = Condition("title", Operator.STROREQ, "t1,t2,t4")
+NO_TITLE = Condition("title", Operator.NULL, "")
+
+
+@pytest.mark.parametrize("terms", [("title",), ("title", "uid"), ("uid", "title")])
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("any_of", [((SOME_TITLES,),), ((SOME_TITLES,), (NO_TITLE,))])
+def test_a_cursor_divides_every_run_of_a_list_of_values(
+    terms: tuple[str, ...], descending: bool, any_of: tuple[tuple[Condition, ...], ...]
+) -> None:
+    duel = filled(60, LISTED)
+    duel.change(Upsert("t", [{"id": 100 + number, "uid": number % 3} for number in range(10)]))
+    kinds = {"title": OrderKind.STR, "uid": OrderKind.NUM}
+    order = tuple(OrderTerm(name, kinds[name], descending) for name in terms)
+    query = Select("t", where=Filter(any_of), order=order, limit=7)
+    page = first_page(duel, query)
+    while page.next is not None:
+        page = duel.turn(duel.bookmarks(query, page)[-1])
+    while page.prev is not None:
+        page = duel.turn(duel.bookmarks(query, page)[0])
+
+
 def test_page_size_and_columns_may_change_between_pages() -> None:
     duel = filled()
     query = Select("t", order=BY_UID, limit=5)

@@ -31,26 +31,47 @@ def pkeys_between(stream: Stream, start: int, stop: int, reverse: bool, backward
 
 
 def seek(stream: Stream, order: Order, cursor: Position, reverse: bool) -> tuple[int, int]:
-    """Output positions before and behind the cursor's row (equal when that row is gone)."""
+    """Output positions before and behind the cursor's row (equal when that row is gone, or is not of this stream).
+
+    A column that is fixed within the stream may have another value at the cursor, which came from another stream of
+    the same page: then all rows that are equal up to that column lie on one side of it.
+    """
     values = dict(stream.equal)
-    schema = order.schema
-    for term, value in zip(order.terms, cursor.values, strict=True):
-        name = term.column if term.column is not None else schema.primary_key[0]
-        values[name] = None if value is None else schema.by_name[name].type.sort_key(value)
-    parts = cursor.pkey if isinstance(cursor.pkey, tuple) else (cursor.pkey,)
-    values.update(zip(schema.primary_key, parts, strict=True))
+    is_first: bool | None = None
+    for name, key in _place_of(order, cursor):
+        if name not in stream.equal:
+            values[name] = key
+        elif key != stream.equal[name]:
+            is_first = _comes_first(stream.equal[name], key, reverse)
+            break
     before = behind = 0
     for place, run in enumerate(stream.runs):
         low, high = _seek_run(stream, place, values, run, reverse)
         before += low
         behind += high
-    return before, behind
+    return (before, behind) if is_first is None else (behind, behind) if is_first else (before, before)
+
+
+def _place_of(order: Order, cursor: Position) -> Iterator[tuple[str, KeyValue]]:
+    """What decides a row's place in the order, column by column: the terms, then the primary key."""
+    schema = order.schema
+    for term, value in zip(order.terms, cursor.values, strict=True):
+        name = term.column if term.column is not None else schema.primary_key[0]
+        yield name, None if value is None else schema.by_name[name].type.sort_key(value)
+    parts = cursor.pkey if isinstance(cursor.pkey, tuple) else (cursor.pkey,)
+    yield from zip(schema.primary_key, parts, strict=True)
+
+
+def _comes_first(fixed: KeyValue, at_cursor: KeyValue, reverse: bool) -> bool:
+    if fixed is None or at_cursor is None:
+        return at_cursor is None  # NULL comes last in both directions
+    return (fixed < at_cursor) != reverse  # type: ignore[operator]  # keys of one column
 
 
 def _seek_run(stream: Stream, place: int, values: dict[str, KeyValue], run: Run, reverse: bool) -> tuple[int, int]:
-    if stream.null_column is not None:
+    if stream.null_column is not None and stream.null_column in values:
         # NULL comes last in both directions, so the run of the other kind lies wholly on one side.
-        holds_null, wants_null = place == len(stream.runs) - 1, values.get(stream.null_column) is None
+        holds_null, wants_null = place == len(stream.runs) - 1, values[stream.null_column] is None
         if holds_null != wants_null:
             return (run.size, run.size) if wants_null else (0, 0)
     low, high = run.seek(values)
