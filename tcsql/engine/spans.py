@@ -174,13 +174,17 @@ def _float_span(operator: Operator, number: int | Decimal) -> tuple[Span, ...]:
 
 
 def intersect(left: tuple[Span, ...], right: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The keys in both. Cost: the product of the lengths, which are small but for IN lists against ranges."""
+    """The keys in both, of disjoint ascending spans. Cost: linear, for IN lists come from outside and may be long."""
     found = []
-    for a in left:
-        for b in right:
-            both = _overlap(a, b)
-            if both is not None:
-                found.append(both)
+    i = j = 0
+    while i < len(left) and j < len(right):
+        both = _overlap(left[i], right[j])
+        if both is not None:
+            found.append(both)
+        if _ends_first(left[i], right[j]):
+            i += 1
+        else:
+            j += 1
     return tuple(found)
 
 
@@ -188,18 +192,19 @@ def _overlap(a: Span, b: Span) -> Span | None:
     if a.null or b.null:
         return a if a.null and b.null else None
     low = a.low if b.low is None else b.low if a.low is None else max(a.low, b.low)
-    if a.high is None or (b.high is not None and _end(b) < _end(a)):
-        high, high_open = b.high, b.high_open
-    else:
-        high, high_open = a.high, a.high_open
+    high, high_open = (a.high, a.high_open) if _ends_first(a, b) else (b.high, b.high_open)
     if low is not None and high is not None and (low > high or (low == high and high_open)):  # type: ignore[operator]  # one type
         return None
     return Span(low, high, high_open)
 
 
-def _end(span: Span) -> tuple[SortKey, bool]:
-    assert span.high is not None
-    return (span.high, not span.high_open)
+def _ends_first(a: Span, b: Span) -> bool:
+    """Whether nothing of ``a`` lies behind ``b``. NULL stands behind every value."""
+    if a.null or b.null:
+        return b.null
+    if a.high is None or b.high is None:
+        return b.high is None
+    return a.high < b.high or (a.high == b.high and (a.high_open or not b.high_open))  # type: ignore[operator]  # one type
 
 
 def contains(span: Span, key: SortKey) -> bool:

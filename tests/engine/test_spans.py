@@ -94,3 +94,22 @@ def test_null_and_negation_are_spans_only_where_they_can_be() -> None:
     assert spans(Condition("c", Operator.NUMEQ, "1", negated=True), INT) is None
     assert spans(Condition("c", Operator.NUMGE, "2026"), DATETIME) is None
     assert spans(Condition("c", Operator.STRINC, "a"), VARCHAR) is None
+
+
+def test_long_lists_of_values_meet_in_linear_time() -> None:
+    """Two lists fit into one request; pair by pair they would hold up all others for hours."""
+    odd, by_three = (
+        spans(Condition("c", Operator.NUMOREQ, ",".join(map(str, range(first, 100_000, step)))), INT)
+        for first, step in ((1, 2), (0, 3))
+    )
+    assert odd is not None and by_three is not None
+    assert [span.low for span in intersect(odd, by_three)] == list(range(3, 100_000, 6))
+
+
+def test_null_meets_only_null_and_an_open_end_ends_before_a_closed_one() -> None:
+    null, every = Span(null=True), Span()
+    assert intersect((null,), (null,)) == (null,)
+    assert intersect((null,), (every,)) == intersect((every,), (null,)) == ()
+    closed, opened = Span(1, 5), Span(2, 5, high_open=True)
+    assert intersect((closed,), (opened,)) == intersect((opened,), (closed,)) == (opened,)
+    assert intersect((Span(low=3),), (closed,)) == (Span(3, 5),)
