@@ -16,6 +16,7 @@ from typing import Any, Final
 from tcsql.engine.bulkrows import MANY_ROWS, Settled, settled
 from tcsql.engine.change import Delete, DeleteKeys, Row, RowOp, RowsBatch, Tally, Update, Upsert
 from tcsql.engine.conditions import filter_test
+from tcsql.engine.evolution import implicit_default
 from tcsql.engine.executor import Executor, Steps
 from tcsql.engine.query import Filter
 from tcsql.engine.rows import decode, encode
@@ -188,8 +189,10 @@ class _Settler:
                 except InvalidValue as error:
                     error.message = f'column "{name}": {error.message}'
                     raise
-            elif column.nullable or self._trusted:
+            elif column.nullable:
                 row[name] = None
+            elif self._trusted:
+                row[name] = self._instead_of_null(column)
             else:
                 raise InvalidValue(f'column "{name}" cannot be NULL')
         return row
@@ -208,9 +211,15 @@ class _Settler:
         """What a column gets that is not given; raises InvalidValue."""
         if column.default_now:
             return now_text(column, self._now)
-        if column.default is None and not column.nullable and not self._trusted:
-            raise InvalidValue(f'column "{column.name}" has no value and no DEFAULT')
-        return column.default
+        if column.default is not None or column.nullable:
+            return column.default
+        if self._trusted:
+            return self._instead_of_null(column)
+        raise InvalidValue(f'column "{column.name}" has no value and no DEFAULT')
+
+    def _instead_of_null(self, column: Column) -> JsonValue:
+        """What MySQL stores where NULL cannot stand; a primary key has no such value, and is refused later."""
+        return None if column.name in self._schema.primary_key else implicit_default(column)
 
 
 def _client_value(column: Column, given: Any) -> JsonValue:
