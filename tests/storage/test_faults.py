@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from random import Random
@@ -134,6 +135,32 @@ def test_writes_that_arrive_during_a_failing_transaction_are_reverted_too(tmp_pa
         assert contents(store.database) == before
 
     run(tmp_path, disk, work)
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+def test_what_was_built_on_refused_rows_is_never_written(tmp_path: Path, disk: Disk, handed_over: bool) -> None:
+    """One call fails, and the disk is well again before the loop hears of it."""
+    failures = iter([apsw.FullError("planted")])
+
+    def once(operation: str, file: str) -> BaseException | None:
+        return next(failures, None) if operation == "write" else None
+
+    async def work(store: Store, disk: Disk) -> None:
+        disk.fault = once
+        first = store.submit(posts(1))
+        store._pipeline._flush()
+        time.sleep(0.03)  # the committer fails
+        second = store.submit(posts(1, 2, title="built on it"), Origin(Level.INTERVAL))
+        if handed_over:
+            store._pipeline._flush()
+        time.sleep(0.03)  # and would go on
+        for ticket in (first, second):
+            with pytest.raises(NoSpace):
+                await ticket.wait()
+        await store.commit(posts(3))
+
+    run(tmp_path, disk, work, interval_ms=60_000)
+    assert [row[:7] for row in reopened(tmp_path)["posts"][1]] == [b'{"id":3']
 
 
 def test_a_store_opens_on_a_full_disk_and_writes_when_there_is_space(tmp_path: Path, disk: Disk) -> None:
