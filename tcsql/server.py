@@ -47,6 +47,7 @@ logger = logging.getLogger("tcsql.server")
 def run(settings: Settings, announce: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
     """Serve until a signal says stop; ``announce`` gets the lines for people. Raises what kept it from serving."""
     configure_logging(settings.log_level)
+    memory.tune_process()
     with contextlib.closing(listen(settings)) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Server(settings, listener, announce).serve())
 

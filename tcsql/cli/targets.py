@@ -24,6 +24,7 @@ from tcsql.engine.schema import TableSchema
 from tcsql.errors import CallerError, SetupError, TCSQLError, UnknownTable
 from tcsql.formats.records import Value
 from tcsql.sql import changes_of
+from tcsql.storage import memory
 from tcsql.storage.store import Store
 
 _TIMEOUT_S: Final = 300
@@ -75,6 +76,7 @@ class StoreTarget:
     works_elsewhere = False
 
     def __init__(self, directory: Path) -> None:
+        memory.tune_process()
         self._store = Store.open(directory)
         self._bulk: set[str] = set()
 

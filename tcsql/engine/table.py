@@ -82,6 +82,9 @@ class Table:
 
     def _apply_rows_only(self, ops: Sequence[RowOp]) -> None:
         rows = self.rows
+        if all(op.before is None for op in ops):
+            rows.add_new([op.pkey for op in ops], [op.after for op in ops if op.after is not None])
+            return
         for op in ops:
             if op.after is None:
                 rows.remove(op.pkey)

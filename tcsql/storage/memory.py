@@ -6,10 +6,14 @@ stays with the allocator. So at the moment of crossing the size of the tables is
 the tables up to that size again: it reuses what was freed.
 
 Cost: the resident set is read at most every 50 ms, about 5 us.
+
+``tune_process`` makes allocator and collector fit for a process that holds millions of rows.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +25,27 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _EVERY_S: Final = 0.05
 #: cgroup v1 says "no limit" with the largest page-aligned 63-bit number.
 _NO_LIMIT: Final = 1 << 60
+
+
+#: mallopt(3): blocks from this size on are mapped, and given back to the system the moment they are freed.
+_M_MMAP_THRESHOLD: Final = -3
+_MAPPED_BYTES: Final = 1 << 20
+#: The default of 700 new objects makes a collection every 150 rows of a load; that is a third of the load's time.
+_COLLECT: Final = (50_000, 20, 100)
+
+
+def tune_process() -> None:
+    """Set up this process for holding much and making little garbage; to be called once, before a store is opened.
+
+    glibc raises the size from which it maps blocks up to 32 MB as such blocks are freed; what a recovery used on its
+    way would then stay with the process: 70 bytes a row.
+    """
+    gc.set_threshold(*_COLLECT)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return  # another C library: nothing is known about its habits
+    mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def default_limit() -> int:
