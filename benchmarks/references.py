@@ -99,6 +99,14 @@ def load_into_sqlite(source: Path, target: Path) -> None:
     database.connection.close()
 
 
+def stored_rows(path: Path) -> int:
+    """How many rows a store's file has."""
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    (count,) = connection.execute("SELECT count(*) FROM rows_1").fetchone()
+    connection.close()
+    return int(count)
+
+
 def read_store(path: Path) -> dict[int, bytes]:
     """The reference of a restart and of its memory: every row of a store's file read, decoded once, kept in a dict."""
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
