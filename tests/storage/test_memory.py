@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tcsql.storage.memory import Budget, available_bytes, cgroup_bytes, default_limit, resident_bytes
@@ -89,3 +91,23 @@ def test_the_answer_is_kept_for_50_ms() -> None:
     process.now += 0.03
     assert process.budget.is_full()
     assert process.looks == 2
+
+
+LEFT_OVER = """
+from tcsql.storage import memory
+memory.tune_process()
+for size in (8, 16, 30):
+    bytearray(size << 20)  # freeing these makes the C library keep larger and larger blocks
+before = memory.resident_bytes()
+blocks = [bytearray(4 << 20) for _ in range(20)]
+for block in blocks:
+    block[::4096] = bytes(len(block[::4096]))
+behind = bytearray(100_000)
+del block, blocks
+print(memory.resident_bytes() - before)
+"""
+
+
+def test_freed_blocks_go_back_to_the_system_at_once() -> None:
+    left = subprocess.run([sys.executable, "-c", LEFT_OVER], capture_output=True, text=True, check=True).stdout
+    assert int(left) < 8 << 20
