@@ -43,7 +43,6 @@ _BEYOND: Final = 10**100
 _SEPARATORS: Final = re.compile("[ ,]+")
 
 _TEXT_POINTS: Final = frozenset({Operator.STREQ, Operator.STROREQ})
-_EMPTY_MATCHES_ALL: Final = frozenset({Operator.STRINC, Operator.STRBW, Operator.STREW})
 
 
 def numbers(expression: str) -> list[int | Decimal]:

@@ -375,20 +375,35 @@ _READERS: Final[dict[Kind, Callable[[ColumnType, ClientValue], JsonValue]]] = {
 def _from_mysql(kind: ColumnType, value: int | float | str | bytes | Decimal) -> JsonValue:
     if isinstance(value, bytes):
         if kind.kind is Kind.INTEGER:  # BIT(n) arrives as its bytes
-            return int.from_bytes(value, "big")
-        if kind.kind is Kind.BINARY:
+            value = int.from_bytes(value, "big")
+        elif kind.kind is Kind.BINARY:
             return base64.b64encode(value).decode()
-        value = value.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
-    if kind.kind is Kind.INTEGER:
-        return value if type(value) is int else int(value)
-    if kind.kind is Kind.FLOAT:
-        return _plain_float(float(value))
-    if kind.kind is Kind.DECIMAL:
-        exact = Decimal(repr(value) if isinstance(value, float) else value)
-        return _scaled_text(int(exact.scaleb(kind.scale, _WIDE)), kind.scale)
+        else:
+            value = value.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+    if kind.is_numeric:
+        try:
+            return _number_from_mysql(kind, value)
+        except (ValueError, ArithmeticError):
+            raise _refuse(kind, value, "is no value of MySQL's column: its definition differs from ours") from None
     if kind.kind is Kind.BINARY:
         return base64.b64encode(str(value).encode()).decode()
     return value if type(value) is str else str(value)
+
+
+def _number_from_mysql(kind: ColumnType, value: int | float | str | Decimal) -> JsonValue:
+    """Raises ValueError or ArithmeticError for what no such column holds: indexes rely on an integer's bounds."""
+    if kind.kind is Kind.INTEGER:
+        whole = value if type(value) is int else int(value)
+        if not kind.low <= whole <= kind.high:
+            raise ValueError
+        return whole
+    if kind.kind is Kind.FLOAT:
+        number = float(value)
+        if not isfinite(number):
+            raise ValueError
+        return _plain_float(number)
+    exact = Decimal(repr(value) if isinstance(value, float) else value)
+    return _scaled_text(int(exact.scaleb(kind.scale, _WIDE)), kind.scale)
 
 
 #: DECIMAL(65,30) needs 65 digits; the default context has 28 and would round.

@@ -197,6 +197,16 @@ def test_mysql_values_are_never_refused() -> None:
     assert INT.from_mysql("-12") == -12
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(INT, 2**31), (INT, -(2**31) - 1), (INT, "x"), (INT, b"\xff" * 8), (DOUBLE, "nan"), (DOUBLE, "x"), (PRICE, "NaN")],
+)
+def test_what_mysqls_column_of_that_type_cannot_hold_is_refused(kind: ColumnType, value: int | str | bytes) -> None:
+    """Indexes pack an integer by its column's bounds: a row from another definition must not get as far as that."""
+    with pytest.raises(InvalidValue):
+        kind.from_mysql(value)
+
+
 #: Per type, stored values (the forms ``from_client`` returns).
 STORED: dict[str, tuple[ColumnType, st.SearchStrategy[int | float | str]]] = {
     "int": (INT, st.integers(INT.low, INT.high)),
