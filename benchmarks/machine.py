@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import apsw
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 
 _PACKAGES: Final = ("apsw", "httptools", "orjson", "sortedcontainers", "starlette", "uvicorn", "uvloop")
 

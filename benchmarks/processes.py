@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 
 _START_S: Final = 180
 _STOP_S: Final = 60
@@ -103,7 +103,8 @@ def _child(command: Sequence[str], directory: Path) -> Iterator[Child]:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         parts = urlsplit(line.split()[-1] if line else "")
-        assert parts.hostname and parts.port, f"no server: {line!r}"
+        assert parts.hostname is not None, f"no server: {line!r}"
+        assert parts.port is not None, f"no port: {line!r}"
         _wait_until_ready(process, parts.hostname, parts.port)
         yield Child(process, parts.hostname, parts.port, time.perf_counter() - started)
     finally:

@@ -1,8 +1,8 @@
 """The four queries of the seed inside the process: what the engine takes, and what a whole reply takes.
 
-    q1  one row by its key                          where=pkey:NUMEQ:<random>
-    q2  the newest row of a user                    where=uid:NUMEQ:<random>, by pkey backwards, 1 row
-    q3  a compound list                             where=dateline:NUMGE:<random>|idtype:STREQ:<random>, by pkey backwards, 10 rows
+    q1  one row by its key         where=pkey:NUMEQ:<random>
+    q2  the newest row of a user   where=uid:NUMEQ:<random>, by pkey backwards, 1 row
+    q3  a compound list            where=dateline:NUMGE:<random>|idtype:STREQ:<random>, by pkey backwards, 10 rows
     q4  the same as a count
 
 ``engine``: Database.query. ``reply``: bytes of the query string to bytes of the body, through the endpoints that
@@ -16,7 +16,7 @@ import gc
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,7 +95,7 @@ class Cache:
         ends = [post.dateline for post in posts(rows)]
         self.first, self.last, self.newest = ends[0], ends[-1], ends[-_NEWEST_ROWS]
 
-    def _stored(self):  # type: ignore[no-untyped-def]  # an iterator of (layout, row)
+    def _stored(self) -> Iterator[tuple[int, bytes]]:
         return ((0, to_json(post)) for post in posts(self.rows))
 
     def engine(self, asked: Asked) -> object:
@@ -188,11 +188,13 @@ def _rounds(run: Run, large: Cache, small: Cache, sqlite: SQLite) -> _Timings:
             ):
                 timings.add(subject, query, microseconds(call, questions[query]))
         for query in ("q1", "q2", "q3", "q4"):
-            ask = getattr(sqlite, query)
-            timings.add("sqlite", query, microseconds(lambda asked, ask=ask: ask(*asked.operands), of_large[query]))
-        one = lambda asked: dictionary.page(asked.operands)  # noqa: E731  # as short as what it measures
-        timings.add("dictionary", "q1", microseconds(one, of_large["q1"]))
+            timings.add("sqlite", query, microseconds(partial(_ask, getattr(sqlite, query)), of_large[query]))
+        timings.add("dictionary", "q1", microseconds(partial(_ask, dictionary.row), of_large["q1"]))
     return timings
+
+
+def _ask(call: Callable[..., object], asked: Asked) -> object:
+    return call(*asked.operands)
 
 
 _WHAT: Final = {

@@ -40,7 +40,9 @@ def measure(run: Run) -> list[Figure]:
 
 class _Figures:
     def __init__(self) -> None:
-        self.bulk = Figure(GROUP, "bulk load over HTTP, one stream, three indexes", "rows/s", goal=Goal("at least", 60_000))
+        self.bulk = Figure(
+            GROUP, "bulk load over HTTP, one stream, three indexes", "rows/s", goal=Goal("at least", 60_000)
+        )
         self.bulk.reference = "sqlite3 from the same file, same indexes"
         self.live = Figure(GROUP, "memory a row after the live load, all in", "bytes", goal=_BYTES)
         self.live_net = Figure(GROUP, "memory a row after the live load, without the empty server", "bytes")
