@@ -8,7 +8,6 @@ common state there is one generation, and reading a page is one dict look-up a r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import islice
 
 import orjson
 
@@ -128,11 +127,14 @@ class Rows:
     def migrate(self, limit_rows: int) -> bool:
         """Translate up to ``limit_rows`` more rows; True when some are left."""
         while self._older and limit_rows > 0:
-            _, rows = self._older[0]
-            batch = list(islice(rows, limit_rows))
-            for pkey in batch:
-                self._translated(pkey)
-            limit_rows -= len(batch)
+            translate, rows = self._older[0]
+            count = min(limit_rows, len(rows))
+            for _ in range(count):
+                pkey, data = rows.popitem()  # from the end: a dict's first key is searched for behind all removed ones
+                row = self.current[pkey] = translate(data)
+                self.bytes += len(row) - len(data)
+            limit_rows -= count
+            self._older = [generation for generation in self._older if generation[1]]
         return bool(self._older)
 
     def items(self) -> Iterator[tuple[PKey, bytes]]:

@@ -41,6 +41,8 @@ class Table:
         self.shape_version = 0
         self.auto_increment = schema.auto_increment
         self._bulk = False
+        #: Rows when indexes were last reshaped: a table that shrinks and grows does not pay for it again.
+        self._reshaped_at = 0
         self.rows = Rows()
         self._codecs: dict[tuple[str, ...], Codec] = {}
         self.primary = OrderedIndex(PRIMARY, (), schema.pkey_columns, self._codec)
@@ -201,7 +203,8 @@ class Table:
 
     def _reshape(self, before: int, after: int) -> None:
         """While a table is young, let its indexes choose their shape again from what they hold by now."""
-        if any(before < size <= after for size in RESHAPE_AT):
+        if any(max(before, self._reshaped_at) < size <= after for size in RESHAPE_AT):
+            self._reshaped_at = after
             ordered = [index for index in self.indexes.values() if isinstance(index, OrderedIndex) and index.ready]
             changing = [index for index in ordered if not index.keeps_shape]
             if changing:
