@@ -21,11 +21,12 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from tcsql.errors import OutcomeUnknown, TCSQLError
-from tcsql.storage.ticket import Ticket, op_count
+from tcsql.storage.ticket import Ticket
 
 SWITCH_INTERVAL_S: Final = 0.000_5
-#: Row operations in one transaction; a group is closed by the hand-over that crosses it. Bounds how long one waits.
-GROUP_OPS: Final = 20_000
+#: Row operations in one transaction; a group is closed by the hand-over that crosses it. Bounds how long one waits,
+#: and how long the event loop is busy settling a group's tickets (1 us each).
+GROUP_OPS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Committer:
         group = self._queue.get()
         if group is None:
             return None, True
-        ops = sum(op_count(ticket.batch) for ticket in group)
+        ops = sum(ticket.ops for ticket in group)
         while ops < GROUP_OPS:
             try:
                 more = self._queue.get_nowait()
@@ -107,7 +108,7 @@ class Committer:
                 break
             if more is None:
                 return group, True
-            ops += sum(op_count(ticket.batch) for ticket in more)
+            ops += sum(ticket.ops for ticket in more)
             group += more
         return group, False
 

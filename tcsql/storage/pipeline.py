@@ -17,10 +17,10 @@ from tcsql.engine.database import Database
 from tcsql.errors import OutcomeUnknown, TCSQLError
 from tcsql.storage.committer import GROUP_OPS, Committer, Outcome
 from tcsql.storage.file import StoreFile
-from tcsql.storage.ticket import Level, Ticket, op_count
+from tcsql.storage.ticket import Level, Ticket
 
 #: Row operations pending above which a commit first waits: a disk slower than its writers, or a bulk load.
-PENDING_OPS: Final = 5 * GROUP_OPS
+PENDING_OPS: Final = 20 * GROUP_OPS
 
 
 class Watcher(Protocol):
@@ -63,7 +63,7 @@ class Pipeline:
         if self._committer is None:
             self._start_committer(loop)
         self._add(ticket)
-        self._held_ops += op_count(ticket.batch)
+        self._held_ops += ticket.ops
         if ticket.writes:
             self._held.append(ticket)
         if ticket.level is Level.ALWAYS or self._held_ops >= GROUP_OPS:
@@ -99,7 +99,7 @@ class Pipeline:
         tickets = []
         while self.pending and self.pending[0].lsn <= lsn:
             ticket = self.pending.popleft()
-            self._pending_ops -= op_count(ticket.batch)
+            self._pending_ops -= ticket.ops
             ticket.settle()
             tickets.append(ticket)
         if tickets:
@@ -119,7 +119,7 @@ class Pipeline:
 
     def _add(self, ticket: Ticket) -> None:
         self.pending.append(ticket)
-        self._pending_ops += op_count(ticket.batch)
+        self._pending_ops += ticket.ops
 
     def _start_committer(self, loop: asyncio.AbstractEventLoop) -> None:
         def notify() -> None:

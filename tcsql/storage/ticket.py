@@ -51,13 +51,14 @@ class Committed:
 
 
 class Ticket:
-    """One applied batch on its way to the disk."""
+    """One applied batch on its way to the disk; ``ops``: its row operations, a schema change counts as one."""
 
-    __slots__ = ("_error", "_waiters", "batch", "level", "lsn", "origin", "settled", "undo")
+    __slots__ = ("_error", "_waiters", "batch", "level", "lsn", "ops", "origin", "settled", "undo")
 
     def __init__(self, lsn: int, batch: Batch, undo: Undo, origin: Origin, level: Level) -> None:
         self.lsn = lsn
         self.batch = batch
+        self.ops = sum(1 if isinstance(part, SchemaBatch) else len(part.ops) for part in batch.parts)
         self.undo: Undo | None = undo
         self.origin = origin
         self.level = level
@@ -100,8 +101,3 @@ class Ticket:
             if not waiter.done():  # done: its task was cancelled
                 waiter.set_result(None)
         self._waiters = None
-
-
-def op_count(batch: Batch) -> int:
-    """How many row operations a batch holds; a schema change counts as one."""
-    return sum(1 if isinstance(part, SchemaBatch) else len(part.ops) for part in batch.parts)
