@@ -168,9 +168,9 @@ class Batch:
 
     parts: tuple[RowsBatch | SchemaBatch, ...]
     tally: Tally = field(default_factory=Tally)
-    #: AUTO_INCREMENT counters after the batch, by table id: durable with it, so that no key is given twice.
+    #: AUTO_INCREMENT counters that the batch moves, by table id: durable with it, so that no key is given twice.
     auto_increment: dict[int, int] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
-        return not self.parts
+        return not self.parts and not self.auto_increment

@@ -137,7 +137,9 @@ class Database:
                 case DeleteKeys():
                     writer.delete_keys(change)
         parts = tuple(part for writer in writers.values() if (part := writer.batch()).ops)
-        counters = {writer.table.id: writer.auto_increment for writer in writers.values()}
+        counters = {
+            w.table.id: w.auto_increment for w in writers.values() if w.auto_increment != w.table.auto_increment
+        }
         return Batch(parts, _sum_tallies([writer.tally() for writer in writers.values()]), counters)
 
     def _check_schemas(self, changes: Sequence[SchemaChange], now: datetime) -> Batch:
@@ -157,7 +159,7 @@ class Database:
         counters = {
             part.table_id: evolution.first_key(part)
             for part in parts
-            if part.after and (part.removes_rows or not part.before)
+            if part.table_id in staged and (part.removes_rows or not part.before)
         }
         return Batch(tuple(parts), Tally(), counters)
 
@@ -192,13 +194,14 @@ class Database:
             self._replace(old, new)
             return lambda: self._replace(self._by_id.get(part.table_id), old)
         assert old is not None
-        if part.after.layout == part.before.layout:
+        before = part.before
+        if part.after.layout == before.layout:
             self._relayout(old, part.after)
-            return lambda: self._relayout(self._by_id[part.table_id], part.before)  # type: ignore[arg-type]  # tested above
+            return lambda: self._relayout(self._by_id[part.table_id], before)
         kept = old.rows.snapshot()  # a change of columns cannot be taken back from the translated rows
         counter = old.auto_increment
         self._relayout(old, part.after)
-        return lambda: self._restore_old(part, kept, counter)
+        return lambda: self._restore_old(part.table_id, before, kept, counter)
 
     # An undo looks its table up by id: taking back a later change of columns has made another object of it.
 
@@ -211,12 +214,12 @@ class Database:
 
         return undo
 
-    def _restore_old(self, part: SchemaBatch, rows: Callable[[], Iterator[bytes]], counter: int) -> None:
-        table = self._by_id[part.table_id]
-        layout = part.before.layout if part.before is not None else 0
-        assert part.before is not None
-        fresh = Table(part.table_id, part.before)
-        fresh.restore((layout, row) for row in rows())
+    def _restore_old(
+        self, table_id: int, schema: TableSchema, rows: Callable[[], Iterator[bytes]], counter: int
+    ) -> None:
+        table = self._by_id[table_id]
+        fresh = Table(table_id, schema)
+        fresh.restore((schema.layout, row) for row in rows())
         fresh.auto_increment, fresh.version = counter, table.version + 1
         self._replace(table, fresh)
 

@@ -318,3 +318,31 @@ def test_status_counts_rows_bytes_and_uses() -> None:
     assert {each["name"]: each["uses"] for each in status["indexes"]}["title"] == 1
     assert 0 < database.memory_bytes < 1_000_000
     assert database.query(Count("posts")) == CountResult(3)
+
+
+def test_a_key_that_was_given_and_taken_back_in_one_request_is_not_given_again() -> None:
+    database = filled()
+    batch = database.check([Upsert("posts", [{"title": "six"}]), Delete("posts", Filter())], NOW)
+    assert batch.tally.last_insert_id == 6
+    database.apply(batch)
+    batch = database.check([Upsert("posts", [{"title": "x"}]), Delete("posts", Filter())], NOW)
+    assert batch.tally.last_insert_id == 7
+    assert not batch.parts and not batch.is_empty, "the counter has to become durable"
+    database.apply(batch)
+    assert database.check([Upsert("posts", [{"title": "y"}])], NOW).tally.last_insert_id == 8
+
+
+def test_a_batch_that_does_nothing_is_empty() -> None:
+    database = filled()
+    nowhere = everything(Condition("title", Operator.STREQ, "nowhere"))
+    assert database.check([Update("posts", nowhere, {"price": "2.00"})], NOW).is_empty
+    assert database.check([CreateTable(SCHEMA, if_not_exists=True)], NOW).is_empty
+
+
+def test_a_table_that_comes_and_goes_in_one_request_leaves_nothing() -> None:
+    database = Database()
+    batch = database.check([CreateTable(SCHEMA), DropTable("posts")], NOW)
+    assert not batch.auto_increment
+    database.apply(batch)
+    assert not database.schemas()
+    database.check_invariants()
