@@ -21,12 +21,13 @@ import orjson
 
 from tcsql.engine import cost
 from tcsql.engine.change import Row
-from tcsql.engine.executor import Executor, Take, conjunctions_of, once
+from tcsql.engine.executor import Executor, Steps, Take, conjunctions_of, once
 from tcsql.engine.order import Order, Position, SortTuple, decode_cursor, encode_cursor
 from tcsql.engine.planner import Access, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
 from tcsql.engine.rows import decode
+from tcsql.engine.selection import BUCKET_ITEMS, window_steps
 from tcsql.engine.streams import pkeys_between, seek
 from tcsql.engine.values import PKey
 
@@ -34,6 +35,7 @@ from tcsql.engine.values import PKey
 KEYS_PER_SLICE: Final = 5_000
 #: Reading and sorting so few rows costs no more than working out another access.
 FEW_ROWS: Final = 32
+_KEY: Final = attrgetter("key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +50,46 @@ class Match:
 class Collector:
     """Keeps the first ``need`` matches in order (the last ones if ``tail``), each row once.
 
-    At most 4 x need + 1,000 are held between prunings, so n rows cost O(n log need) and little memory.
+    About 4 x need + 1,000 are held between prunings, so n rows cost O(n log need) and little memory. A small need is
+    pruned as matches come; a large one by ``collect``, in steps, or its sort would hold up every other request.
     """
 
     def __init__(self, need: int, tail: bool) -> None:
         self._need = need
         self._limit = 4 * need + 1_000
         self._tail = tail
+        self._small = self._limit <= BUCKET_ITEMS
         self._held: dict[PKey, Match] = {}
+        #: The last key that was kept by a pruning: what lies beyond it is not worth holding.
+        self._bound: SortTuple | None = None
 
     def add(self, match: Match) -> None:
+        if self._bound is not None and (match.key < self._bound if self._tail else match.key > self._bound):
+            return
         self._held[match.pkey] = match
-        if len(self._held) > self._limit:
-            self._held = {kept.pkey: kept for kept in self.sorted()}
+        if self._small and len(self._held) > self._limit:
+            held = sorted(self._held.values(), key=_KEY)
+            self._hold(held[-self._need :] if self._tail else held[: self._need])
 
-    def sorted(self) -> list[Match]:
-        """What is kept, in order."""
-        held = sorted(self._held.values(), key=attrgetter("key"))
-        return held[max(0, len(held) - self._need) :] if self._tail else held[: self._need]
+    def _hold(self, matches: list[Match]) -> None:
+        self._held = {match.pkey: match for match in matches}
+        self._bound = matches[0 if self._tail else -1].key
+
+    def collect(self, matching: Steps) -> Steps:
+        """Drive what adds matches, and prune in between."""
+        for _ in matching:
+            yield
+            if len(self._held) > self._limit:
+                self._hold((yield from self.sorted()))
+
+    def sorted(self, skip: int = 0) -> Generator[None, None, list[Match]]:
+        """What is kept, in order, without the first ``skip``."""
+        held = list(self._held.values())
+        first, last = (max(0, len(held) - self._need), len(held)) if self._tail else (skip, self._need)
+        return (yield from window_steps(held, first, max(first, last), _KEY))
+
+    def __len__(self) -> int:
+        return min(len(self._held), self._need)
 
 
 class PageSearch:
@@ -176,22 +200,30 @@ class PageSearch:
             if chosen.ordered and not want_all and (yield from self._walk(chosen, accesses, collector)):
                 walked.append(chosen)
             else:
-                yield from self._executor.exhaust(chosen if not chosen.ordered else cost.smallest(accesses), everything)
-        matches = collector.sorted()
+                access = chosen if not chosen.ordered else cost.smallest(accesses)
+                yield from collector.collect(self._executor.exhaust(access, everything))
+        matches = yield from self._sorted(collector)
         beyond = counted[1] > 0
         if self._cursor is not None and not beyond:
             beyond = yield from self._any_beyond(walked)
         if total is None and not walked:
             total = counted[0] + counted[1]
+        if total is None and self._cursor is None and len(collector) < self._need:  # the walk came to the end
+            total = len(collector)
         return self._cut(total, matches, beyond)
+
+    def _sorted(self, collector: Collector) -> Generator[None, None, list[Match]]:
+        """The page's matches in order, and one more if there is one."""
+        return (yield from collector.sorted(self._query.skip if self._cursor is None else 0))
 
     def _by_matches(self) -> Generator[None, None, Page]:
         """All matching rows, sorted: for rows that were pinned."""
         collector = Collector(self._need, self._backward)
         counted = [0, 0]
-        yield from self._executor.matches(self._query.where, self._taker(collector, counted))
+        yield from collector.collect(self._executor.matches(self._query.where, self._taker(collector, counted)))
         total = counted[0] + counted[1]
-        return self._cut(total, collector.sorted() if self._query.limit else [], counted[1] > 0)
+        matches = (yield from self._sorted(collector)) if self._query.limit else []
+        return self._cut(total, matches, counted[1] > 0)
 
     def _taker(self, collector: Collector, counted: list[int]) -> Take:
         order, cursor_key, backward = self._order, self._cursor_key, self._backward
@@ -230,8 +262,10 @@ class PageSearch:
                 return False
             found.extend(taken)
         work.use(access)
-        for match in found:
+        for number, match in enumerate(found):
             collector.add(match)
+            if number % KEYS_PER_SLICE == 0:
+                yield
         return True
 
     def _from_cursor(self, access: Access, stream: Stream) -> tuple[int, int]:
@@ -265,9 +299,7 @@ class PageSearch:
     def _cut(self, total: int | None, matches: list[Match], beyond: bool) -> Page:
         limit, skip = self._query.limit, self._query.skip
         if self._cursor is None:
-            if total is None and len(matches) < self._need:  # the walk came to the end
-                total = len(matches)
-            return self._page(total, matches[skip : skip + limit], skip > 0, len(matches) > skip + limit)
+            return self._page(total, matches[:limit], skip > 0, len(matches) > limit)
         more = len(matches) > limit
         if self._backward:
             return self._page(total, matches[-limit:], more, beyond)
