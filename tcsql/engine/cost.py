@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Final
 
+from tcsql.engine.needles import may_spare
 from tcsql.engine.order import Order
 from tcsql.engine.planner import GUESS, KEY_ONLY_COST, SORT_COST, Access, Planner
 from tcsql.engine.query import Conjunction
 from tcsql.engine.table import Table
 
+#: A row that is told by its bytes not to match, without being decoded.
+NEEDLE_COST: Final = 0.2
 #: A walk below this is not worth interrupting.
 MIN_WALK_ROWS: Final = 500
 #: Inclusion and exclusion over k alternatives asks 2**k - 1 sizes; beyond 3 a scan is the honest way.
@@ -56,7 +59,8 @@ def _cost(access: Access, order: Order, need: int, matches: float) -> float:
         if not access.residual:
             return float(min(access.size, need * max(1, len(access.streams)) if len(access.streams) > 1 else need))
         wanted = need * access.size / matches if matches > 0 else access.size
-        return min(float(access.size), wanted * max(1, len(access.streams)))
+        walked = min(float(access.size), wanted * max(1, len(access.streams)))
+        return min(walked, need + walked * NEEDLE_COST) if may_spare(access.residual) else walked
     if not order.terms and access.exact:
         return access.size * KEY_ONLY_COST
     return access.size * SORT_COST

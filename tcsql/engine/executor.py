@@ -7,7 +7,7 @@ rows of a slice are immutable bytes; when the table changed between two slices t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from tcsql.engine import cost
 from tcsql.engine.change import Row
 from tcsql.engine.conditions import RowTest, check_patterns, filter_test, row_test
+from tcsql.engine.needles import needles
 from tcsql.engine.order import Order
 from tcsql.engine.planner import Access, Planner
 from tcsql.engine.query import Conjunction, Filter
@@ -75,21 +76,24 @@ class Executor:
         Slices begin small, so that a page of 10 does not cost 200 rows. ``limit_rows``: stop after so many.
         """
         test = row_test(self.table.schema, conjunction) if conjunction else None
+        held = needles(self.table.schema, conjunction)
         size = 16
         while chunk := list(islice(pkeys, size if limit_rows is None else min(size, limit_rows))):
             self.work.examine(len(chunk))
-            if not self._take_chunk(chunk, test, take):
+            if not self._take_chunk(chunk, held, test, take):
                 return
             if limit_rows is not None:
                 limit_rows -= len(chunk)
             size = min(2 * size, SLICE_ROWS)
             yield
 
-    def _take_chunk(self, chunk: list[PKey], test: RowTest | None, take: Take) -> bool:
-        rows = self.table.rows.many(chunk)
+    def _take_chunk(self, chunk: list[PKey], held: Sequence[bytes], test: RowTest | None, take: Take) -> bool:
+        pairs = list(zip(chunk, self.table.rows.many(chunk), strict=True))
         if test is None:
-            return all(take(pkey, data, None) is not False for pkey, data in zip(chunk, rows, strict=True))
-        for pkey, data in zip(chunk, rows, strict=True):
+            return all(take(pkey, data, None) is not False for pkey, data in pairs)
+        for needle in held:
+            pairs = [pair for pair in pairs if needle in pair[1]]
+        for pkey, data in pairs:
             row = decode(data)
             if test(row) and take(pkey, data, row) is False:
                 return False

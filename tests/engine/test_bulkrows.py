@@ -20,7 +20,7 @@ from tcsql.errors import TCSQLError
 from tests.strategies import schemas, tables
 
 NOW = datetime(2026, 11, 20, 15, 4, 5)
-ODD = st.sampled_from([None, True, -1, 2**70, 1.5, "", "é" * 300, "\ud800", "x", b"\xff", [], {}])
+ODD = st.sampled_from([None, True, -1, 2**70, 1.5, "", "é" * 300, "\ud800", "x", [], {}])
 
 
 def outcome(schema: TableSchema, changes: list[Upsert], many: int) -> tuple[Batch | None, tuple[Any, ...]]:
