@@ -26,8 +26,8 @@ _TITLES: Final = {
 _ABOUT: Final = {
     "queries": (
         "*engine* is `Database.query`; *reply* is the bytes of a query string to the bytes of the body, through the "
-        "endpoints that every connection uses, without sockets. Means over up to 1,000 calls with random operands, so "
-        "that one slow plan in a hundred shows."
+        "endpoints that every connection uses, without sockets. Means of processor time over up to 1,000 calls with "
+        "random operands, so that one slow plan in a hundred shows."
     ),
     "load": (
         "`tcsql load FILE --data DIR` into an empty table with three indexes, from the start of the command to its "

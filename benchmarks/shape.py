@@ -35,9 +35,9 @@ _FREQUENCIES: Final = tuple(1 / rank for rank in range(1, len(KINDS) + 1))
 FIRST_DATELINE: Final = 1_262_304_000
 _CHUNK: Final = 10_000
 _WORDS: Final = (
-    "about after again bread cloud dream early first green house light music night ocean paper quiet river stone table "
-    "water world young"
-).split()
+    "about", "after", "again", "bread", "cloud", "dream", "early", "first", "green", "house", "light",
+    "music", "night", "ocean", "paper", "quiet", "river", "stone", "table", "water", "world", "young",
+)  # fmt: skip
 
 
 class Post(NamedTuple):
