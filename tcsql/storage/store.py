@@ -346,7 +346,8 @@ class Store:
     def close(self) -> None:
         """Write what is pending, settle every ticket, mark the stop as clean, leave one file. Blocks.
 
-        Raises as ``commit`` does when the last writes fail; the directory is free in any case.
+        On a full disk the log stays beside the file, and the next start finds an unclean stop: nothing is lost.
+        Raises ReadOnly when the disk fails; the directory is free in any case.
         """
         if self._closed:
             return
@@ -358,6 +359,8 @@ class Store:
                 self._file.finish(self.lsn)
             else:
                 self._file.close()
+        except NoSpace as error:
+            self.disk_failed(error)
         finally:
             self._lock.release()
 

@@ -306,24 +306,32 @@ def test_an_io_error_at_a_checkpoint_makes_the_store_read_only(
 
 
 @pytest.mark.parametrize("fault", [no_space, failing("sync", "-wal")], ids=["full", "broken"])
-def test_a_fault_while_closing_is_reported_and_frees_the_directory(tmp_path: Path, disk: Disk, fault: Fault) -> None:
+def test_a_fault_while_closing_refuses_what_was_pending_and_frees_the_directory(
+    tmp_path: Path, disk: Disk, fault: Fault
+) -> None:
     async def main() -> None:
         store = Store.open(tmp_path, StoreOptions(vfs=disk.name, interval_ms=60_000))
         await store.commit(create_all())
         await store.commit(posts(1))
         lost = store.submit(posts(2), Origin(Level.INTERVAL))
         disk.fault = fault
-        if fault is no_space:
-            with pytest.raises(NoSpace):
-                store.close()
-        else:
-            store.close()  # read-only: nothing is left to be done
+        store.close()
         with pytest.raises(TCSQLError):
             await lost.wait()
 
     asyncio.run(main())
     disk.fault = None
     assert len(reopened(tmp_path)["posts"][1]) == 1
+
+
+def test_a_disk_that_breaks_at_the_very_end_is_reported(tmp_path: Path, disk: Disk) -> None:
+    store = Store.open(tmp_path, StoreOptions(vfs=disk.name))
+    store.commit_blocking(create_all())
+    disk.fault = failing("sync", ".db")
+    with pytest.raises(ReadOnly):
+        store.close()
+    disk.fault = None
+    assert len(reopened(tmp_path)) == 4
 
 
 def test_a_fault_while_opening_is_a_setup_error_and_changes_nothing(tmp_path: Path, disk: Disk) -> None:

@@ -120,7 +120,7 @@ def disk() -> Iterator[Disk]:
 
 
 @given(st.lists(lives, min_size=1, max_size=3), st.integers(0, 2**32), st.integers(1, 12))
-@effort(150)
+@effort(100)
 def test_crashes_and_power_cuts_lose_nothing_acknowledged(
     disk: Disk, history: list[list[list[tuple[list[Change], Level]]]], seed: int, checkpoint_at: int
 ) -> None:
