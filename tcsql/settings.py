@@ -118,7 +118,9 @@ class Settings:
         low=1,
         high=3_600_000,
     )
-    change_log_entries: int = _option("durability", 100_000, "commits kept for readers that resume a live stream")
+    change_log_entries: int = _option(
+        "durability", 100_000, "row changes kept for readers that resume a live stream; 0 keeps none"
+    )
     change_log_bytes: int = _option("durability", 67_108_864, "bytes of changes kept for them", "bytes")
 
     max_rows: int = _option(
