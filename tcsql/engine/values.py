@@ -22,7 +22,6 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, time
 from decimal import Context, Decimal, InvalidOperation
 from enum import Enum
 from functools import cached_property
@@ -32,6 +31,7 @@ from typing import Final
 import orjson
 
 from tcsql.engine.numbers import LONGEST_INT_TEXT, number_of_text
+from tcsql.engine.times import date_text, datetime_text, time_text
 from tcsql.errors import InvalidValue
 
 JsonValue = int | float | str | None
@@ -120,7 +120,7 @@ class ColumnType:
         return None if value is None else self._reader(self, value)
 
     def from_mysql(self, value: int | float | str | bytes | Decimal | None) -> JsonValue:
-        """A value from MySQL as stored; never refuses what MySQL could store."""
+        """A value from MySQL as stored; never refuses what MySQL could store. BLOBs: bytes, or base64 text."""
         return None if value is None else _from_mysql(self, value)
 
     def client_reader(self) -> Callable[[ClientValue], JsonValue]:
@@ -252,12 +252,16 @@ def _read_text(kind: ColumnType, value: ClientValue) -> str:
     return text
 
 
-def _read_binary(kind: ColumnType, value: ClientValue) -> str:
-    text = _plain_text(kind, value)
+def _base64(kind: ColumnType, text: str) -> bytes:
     try:
-        raw = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise _refuse(kind, text, "is not base64 text") from None
+
+
+def _read_binary(kind: ColumnType, value: ClientValue) -> str:
+    text = _plain_text(kind, value)
+    raw = _base64(kind, text)
     if kind.length is not None and len(raw) > kind.length:
         raise _refuse(kind, text, f"has {len(raw)} bytes, the column holds {kind.length}")
     if kind.name == "binary" and kind.length is not None:
@@ -265,55 +269,14 @@ def _read_binary(kind: ColumnType, value: ClientValue) -> str:
     return base64.b64encode(raw).decode()
 
 
-_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_CLOCK: Final = re.compile(r"([0-9]{1,3}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?")
-
-
-def _fraction(kind: ColumnType, value: str, digits: str | None) -> str:
-    digits = (digits or "").rstrip("0")
-    if len(digits) > kind.scale:
-        raise _refuse(kind, value, f"has more than {kind.scale} fraction digits")
-    return "." + digits.ljust(kind.scale, "0") if kind.scale else ""
-
-
-def _day(text: str) -> str:
-    """Raises ValueError; ``date.fromisoformat`` alone would take week dates like 2024-W01-1."""
-    if not _DAY.fullmatch(text):
-        raise ValueError
-    return date.fromisoformat(text).isoformat()
-
-
-def _read_date(kind: ColumnType, value: ClientValue) -> str:
+def _read_moment(kind: ColumnType, value: ClientValue) -> str:
     text = _plain_text(kind, value)
     try:
-        return _day(text)
-    except ValueError:
-        raise _refuse(kind, text, "is not a date YYYY-MM-DD") from None
-
-
-def _read_datetime(kind: ColumnType, value: ClientValue) -> str:
-    text = _plain_text(kind, value)
-    day, separator, clock = text.replace("T", " ", 1).partition(" ")
-    match = _CLOCK.fullmatch(clock if separator else "00:00:00")
-    try:
-        if match is None:
-            raise ValueError
-        hour, minute, second, digits = match.groups()
-        moment = time(int(hour), int(minute), int(second))
-        return f"{_day(day)} {moment.isoformat()}{_fraction(kind, text, digits)}"
-    except ValueError:
-        raise _refuse(kind, text, "is not a date and time YYYY-MM-DD HH:MM:SS without time zone") from None
-
-
-def _read_time(kind: ColumnType, value: ClientValue) -> str:
-    text = _plain_text(kind, value)
-    match = _CLOCK.fullmatch(text.removeprefix("-"))
-    if match is None:
-        raise _refuse(kind, text, "is not a time HH:MM:SS")
-    hours, minutes, seconds = (int(part) for part in match.groups()[:3])
-    if minutes > 59 or seconds > 59 or (hours, minutes, seconds, (match[4] or "").rstrip("0")) > (838, 59, 59, ""):
-        raise _refuse(kind, text, "is outside -838:59:59 to 838:59:59")
-    return f"{'-' * text.startswith('-')}{hours:02}:{minutes:02}:{seconds:02}{_fraction(kind, text, match[4])}"
+        if kind.kind is Kind.DATE:
+            return date_text(text)
+        return (datetime_text if kind.kind is Kind.DATETIME else time_text)(text, kind.scale)
+    except ValueError as error:
+        raise _refuse(kind, text, str(error)) from None
 
 
 def _member(kind: ColumnType, text: str) -> str:
@@ -363,9 +326,9 @@ _READERS: Final[dict[Kind, Callable[[ColumnType, ClientValue], JsonValue]]] = {
     Kind.FLOAT: _read_float,
     Kind.TEXT: _read_text,
     Kind.BINARY: _read_binary,
-    Kind.DATE: _read_date,
-    Kind.DATETIME: _read_datetime,
-    Kind.TIME: _read_time,
+    Kind.DATE: _read_moment,
+    Kind.DATETIME: _read_moment,
+    Kind.TIME: _read_moment,
     Kind.ENUM: _read_enum,
     Kind.SET: _read_set,
     Kind.JSON: _read_json,
@@ -380,13 +343,15 @@ def _from_mysql(kind: ColumnType, value: int | float | str | bytes | Decimal) ->
             return base64.b64encode(value).decode()
         else:
             value = value.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+    if not isinstance(value, (str, int, float, Decimal)):  # over HTTP anything may be sent as MySQL's
+        raise _refuse(kind, value, "is no value of MySQL's")
     if kind.is_numeric:
         try:
             return _number_from_mysql(kind, value)
         except (ValueError, ArithmeticError):
             raise _refuse(kind, value, "is no value of MySQL's column: its definition differs from ours") from None
     if kind.kind is Kind.BINARY:
-        return base64.b64encode(str(value).encode()).decode()
+        return base64.b64encode(_base64(kind, str(value))).decode()
     return value if type(value) is str else str(value)
 
 
