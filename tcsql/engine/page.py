@@ -64,6 +64,7 @@ class Collector:
         self._bound: SortTuple | None = None
 
     def add(self, match: Match) -> None:
+        """Take a match, unless enough better ones are known."""
         if self._bound is not None and (match.key < self._bound if self._tail else match.key > self._bound):
             return
         self._held[match.pkey] = match
