@@ -26,6 +26,7 @@ LAYERS = {
     "tcsql.engine": 1,
     "tcsql.sql": 2,
     "tcsql.formats": 3,
+    "tcsql.http.bounds": 2,
     "tcsql.http.grammar": 2,
     "tcsql.http.names": 2,
     "tcsql.http.parameters": 2,

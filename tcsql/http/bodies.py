@@ -41,12 +41,43 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_EXPONENT: Final = 400
 
 
+#: Brackets as one kind each, everything else left out.
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+#: The depth is looked at after every so many brackets; in between it cannot rise by more.
+_STRIDE: Final = 128
+
+
+def is_hopelessly_deep(body: bytes) -> bool:
+    """Whether the text nests far deeper than 32 levels, found out without reading it.
+
+    A reader makes a megabyte of brackets into objects first, which takes 0.1 s; this takes at most 10 ms, and
+    nothing for a text of few brackets. Between 32 and 160 levels the reader has the last word.
+
+    >>> is_hopelessly_deep(b"[" * 1_000), is_hopelessly_deep(b'["' + b"[" * 1_000 + b'"]')
+    (True, False)
+    """
+    if body.count(b"[") + body.count(b"{") <= _STRIDE:
+        return False
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    brackets = b"".join(bare.split(b'"')[::2]).translate(_BRACKETS, _NO_BRACKETS)
+    depth = 0
+    for start in range(0, len(brackets), _STRIDE):
+        stop = min(start + _STRIDE, len(brackets))
+        depth += 2 * brackets.count(b"[", start, stop) - (stop - start)
+        if depth > MAX_LEVELS:
+            return True
+    return False
+
+
 def json_value(body: bytes, exact: bool = False, what: str = "the body") -> Any:
     """Any JSON value; raises BadRequest with line and column of what is wrong.
 
     >>> json_value(b'{"a": 18446744073709551616, "b": NaN}')
     {'a': 18446744073709551616, 'b': None}
     """
+    if is_hopelessly_deep(body):
+        raise BadRequest(f"{what} is nested deeper than {MAX_LEVELS} levels")
     if not exact and not _has_long_number(body):
         try:
             value = orjson.loads(body)

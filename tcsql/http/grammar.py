@@ -28,6 +28,7 @@ from tcsql.errors import (
     WhereRequired,
     did_you_mean,
 )
+from tcsql.http.bounds import MAX_VALUES, MAX_WHERE, check_lists
 from tcsql.http.names import REMEMBERED, Names, Output
 from tcsql.http.parameters import COMMANDS, PARAMETERS, READS, Parameters
 
@@ -240,15 +241,21 @@ class Grammar:
         if not wheres:
             return _EVERYTHING
         left = self._limits.max_conditions
+        length = 0
         any_of = []
         for where in wheres:
             # counted before anything is built: a hostile where of 100,000 conditions costs one count
             left -= where.count("|") + 1 if "\\" not in where else 1
             if left < 0:
                 raise self._too_many()
+            length += len(where)
+            if length > MAX_WHERE:
+                raise LimitExceeded(f"where has more than {MAX_WHERE} characters", "ask in several requests")
             any_of.append(self._conjunction(names, where))
         if sum(map(len, any_of)) > self._limits.max_conditions:
             raise self._too_many()
+        if length > MAX_VALUES:  # a shorter text cannot list so many
+            check_lists(any_of)
         return Filter(tuple(any_of))
 
     def _too_many(self) -> LimitExceeded:

@@ -165,7 +165,10 @@ def _output_of(names: Names, text: str, grouped: bool) -> Output:
         if grouped:
             raise BadRequest("group_by without aggregates", "list them in type, for example type=count")
         return Output()
-    items = text.split(",")
+    most = (len(AggregateFunction) + 1) * (len(names.schema.columns) + 1)
+    items = text.split(",", most)
+    if len(items) > most:
+        raise LimitExceeded(f"type lists more than {most} names", "that is more than the table can give")
     totals = grouped or text == "count" or "(" in text or ("count" in items and "count" not in names.schema.by_name)
     columns: list[str] = []
     aggregates: list[Aggregate] = []

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from tcsql.engine.change import CreateTable
 from tcsql.engine.schema import TableSchema
 from tcsql.errors import BadRequest, InvalidValue
-from tcsql.http.bodies import LineSplitter, RowReader, json_text, json_value, looks_like_json, split_pkey, unwrapped
+from tcsql.http.bodies import (
+    LineSplitter,
+    RowReader,
+    is_hopelessly_deep,
+    json_text,
+    json_value,
+    looks_like_json,
+    split_pkey,
+    unwrapped,
+)
 from tcsql.sql import changes_of
 
 
@@ -218,3 +227,24 @@ def test_a_long_array_is_read_quickly() -> None:
     started = time.perf_counter()
     assert len(RowReader(PLAIN).rows(body)) == 10_000
     assert time.perf_counter() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 500_000, b"[" * 250_000 + b"]" * 250_000, b'{"a":' * 100_000, b'[{"a":' * 90_000]
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_hopeless_depth_is_found_without_reading(text: bytes, exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the text was read")
+
+    monkeypatch.setattr("tcsql.http.bodies.orjson.loads", read)
+    monkeypatch.setattr("tcsql.http.bodies.json.loads", read)
+    with pytest.raises(BadRequest, match="deeper than 32 levels"):
+        json_value(text, exact)
+
+
+def test_brackets_inside_texts_and_many_shallow_rows_are_no_depth() -> None:
+    row = {"k": "[" * 500 + '\\"[' * 500 + "\\\\", "n": [[1]]}
+    rows = [row] * 50
+    assert json_value(orjson.dumps(rows)) == rows
+    assert not is_hopelessly_deep(b"[" + b"{}," * 10_000 + b"{}]")
