@@ -16,6 +16,7 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -44,7 +45,17 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 logger = logging.getLogger("tcsql.server")
 
 
-def run(settings: Settings, announce: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+def say(line: str) -> None:
+    """One line for people on standard output. Whoever read it may have gone: that must not end the server."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # what is still buffered would be written, and fail, once more when the interpreter ends
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def run(settings: Settings, announce: Callable[[str], None] = say) -> None:
     """Serve until a signal says stop; ``announce`` gets the lines for people. Raises what kept it from serving."""
     configure_logging(settings.log_level)
     memory.tune_process()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +26,7 @@ from tcsql.server import listen
 from tcsql.settings import Settings
 from tcsql.sql import changes_of
 from tcsql.storage.store import Store
-from tests.http.serving import Running, finished, serving
+from tests.http.serving import Running, environment, finished, serving
 
 TABLE = "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, n INT, title VARCHAR(80), KEY (n))"
 
@@ -266,3 +269,14 @@ def test_durability_can_be_relaxed(tmp_path: Path) -> None:
         assert server.post("command=insert", {"n": 1}).status_code == 200
         assert server.client.get(server.url + "/status").json()["durability"] == "memory"
         assert server.stop() == 0
+
+
+def test_nobody_reading_its_lines_does_not_end_the_server() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as nobody:
+        program = "from tcsql.server import say; say('listening'); say('ready')"
+        ended = subprocess.run(
+            [sys.executable, "-c", program], stdout=nobody, stderr=subprocess.PIPE, env=environment(), check=False
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
