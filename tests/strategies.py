@@ -353,6 +353,10 @@ FREQUENT = (
 )
 
 
+#: One value, and a list of them.
+POINTS = {True: (Operator.NUMEQ, Operator.NUMOREQ), False: (Operator.STREQ, Operator.STROREQ)}
+
+
 @st.composite
 def aimed(draw: st.DrawFn, schema: TableSchema) -> tuple[Condition, ...]:
     """Points on the first columns of an index, perhaps a range of the next: what indexes are for."""
@@ -361,10 +365,10 @@ def aimed(draw: st.DrawFn, schema: TableSchema) -> tuple[Condition, ...]:
     found = []
     for name in columns[: draw(st.integers(1, len(columns)))]:
         kind = schema.by_name[name].type
-        value = draw(VALUES[kind])
-        point = Operator.NUMEQ if kind.is_numeric else Operator.STREQ
-        operator = draw(st.sampled_from((point, point, Operator.NULL)))
-        found.append(Condition(name, operator, "" if operator is Operator.NULL else kind.text(value)))
+        point, listed = POINTS[kind.is_numeric]
+        operator = draw(st.sampled_from((point, point, listed, Operator.NULL)))
+        values = draw(st.lists(VALUES[kind].map(kind.text), min_size=1, max_size=3 if operator is listed else 1))
+        found.append(Condition(name, operator, "" if operator is Operator.NULL else ",".join(values)))
     if draw(st.booleans()):
         last = found.pop()
         assert last.column is not None
@@ -375,6 +379,14 @@ def aimed(draw: st.DrawFn, schema: TableSchema) -> tuple[Condition, ...]:
 
 
 RANGES = (Operator.NUMGT, Operator.NUMGE, Operator.NUMLT, Operator.NUMLE, Operator.NUMBT, Operator.STRBW)
+
+
+@per_schema
+def narrow_filters(schema: TableSchema) -> st.SearchStrategy[Filter]:
+    """For deletes: filters that mostly leave rows behind, or random histories would tell of empty tables only."""
+    one = conditions(schema, (*FREQUENT, *FREQUENT, *Operator)).map(lambda each: replace(each, negated=False))
+    several = st.lists(one, min_size=1, max_size=3).map(tuple)
+    return (several | aimed(schema)).map(lambda each: Filter((each,)))
 
 
 @per_schema
