@@ -147,8 +147,7 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:
         self._disk.call("sync", self._name)
         with self._disk.lock:
-            super().xSync(flags)
-            self._image.sync()
+            self._image.sync()  # the real disk need not be waited for: what it would hold is known here
 
 
 @contextmanager

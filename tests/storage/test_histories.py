@@ -120,7 +120,7 @@ def disk() -> Iterator[Disk]:
 
 
 @given(st.lists(lives, min_size=1, max_size=3), st.integers(0, 2**32), st.integers(1, 12))
-@effort(100)
+@effort(200)
 def test_crashes_and_power_cuts_lose_nothing_acknowledged(
     disk: Disk, history: list[list[list[tuple[list[Change], Level]]]], seed: int, checkpoint_at: int
 ) -> None:
@@ -137,7 +137,7 @@ def test_crashes_and_power_cuts_lose_nothing_acknowledged(
             survived = []
             for image, acknowledged in images:
                 assert check_store(image) == []
-                survived.append(_verify(image, ledger, acknowledged))
+                survived.append(_verify(image, disk, ledger, acknowledged))
             # The next life continues from what the last of them left; what came after it never was.
             directory = images[-1][0]
             ledger.states = {lsn: state for lsn, state in ledger.states.items() if lsn <= survived[-1]}
@@ -194,9 +194,9 @@ async def _write(store: Store, changes: list[Change], level: Level, ledger: Ledg
         ledger.acknowledged = max(ledger.acknowledged, ticket.lsn)
 
 
-def _verify(image: Path, ledger: Ledger, acknowledged: int) -> int:
+def _verify(image: Path, disk: Disk, ledger: Ledger, acknowledged: int) -> int:
     """The store in ``image`` is one of the states there were, not older than acknowledged; gives its lsn."""
-    store = Store.open(image)
+    store = Store.open(image, StoreOptions(vfs=disk.name))
     lsn = store.recovered.lsn
     assert lsn >= acknowledged, "an acknowledged write is lost"
     assert (contents(store.database), store.positions()) == ledger.states[lsn]
