@@ -115,7 +115,9 @@ class Planner:
     def accesses(self, conjunction: Conjunction, order: Order) -> list[Access]:
         """Every way to these rows, the scan of the whole table in key order among them."""
         operands = _Operands(self._table, conjunction)
-        found = [access for template in self._shaped(conjunction, order) if (access := _bind(template, operands))]
+        found = [
+            access for template in self._shaped(conjunction, order) if (access := _bind(template, operands, MAX_RUNS))
+        ]
         found.extend(self._texts(conjunction, order))
         return found or [self._scan(conjunction, order)]
 
@@ -125,24 +127,26 @@ class Planner:
         ordered = _gives_order(self._table, order, set(), primary.columns)
         everything = tuple(range(len(conjunction)))
         template = Template(primary, (), (), None, (), (EVERY_VALUE,), everything, ordered, order.descending)
-        access = _bind(template, _Operands(self._table, conjunction))
+        access = _bind(template, _Operands(self._table, conjunction), MAX_RUNS)
         assert access is not None  # one run
         return access
 
     def direct(self, conjunction: Conjunction, order: Order) -> Access | None:
         """The access that gives order and total at once, if there is one: nothing can be cheaper."""
+        operands = _Operands(self._table, conjunction)
         for template in self._shaped(conjunction, order):
             if template.ordered and not template.residual:
-                access = _bind(template, _Operands(self._table, conjunction))
-                if access is not None and len(access.streams) == 1:
+                access = _bind(template, operands, max_streams=1)
+                if access is not None and access.streams:
                     return access
         return None
 
     def counting(self, conjunction: Conjunction, order: Order) -> Access | None:
         """An access that leaves nothing to test, in order or not: its size is the number of matching rows."""
+        operands = _Operands(self._table, conjunction)
         for template in self._shaped(conjunction, order):
             if not template.residual:
-                access = _bind(template, _Operands(self._table, conjunction))
+                access = _bind(template, operands, MAX_RUNS)
                 if access is not None:
                     return access
         return None
@@ -168,11 +172,7 @@ class Planner:
             kind = type_of(schema, condition.column)
             if name is not None and kind is not None and can_span(condition.operator, condition.negated, kind):
                 usable.setdefault(name, []).append(place)
-        points = {
-            name
-            for name, places in usable.items()
-            if any(_is_point(conjunction[place]) for place in places)
-        }  # fmt: skip
+        points = {name for name, places in usable.items() if any(_is_point(conjunction[place]) for place in places)}
         for index in (self._table.primary, *self._table.indexes.values()):
             if isinstance(index, OrderedIndex) and index.ready:
                 template = self._template(index, conjunction, order, usable, points)
@@ -278,11 +278,11 @@ class _Operands:
         return found
 
 
-def _bind(template: Template, operands: _Operands) -> Access | None:
-    """Put the operands in: the runs with their exact sizes; None when an IN list opens too many."""
+def _bind(template: Template, operands: _Operands, max_streams: int) -> Access | None:
+    """Put the operands in: the runs with their exact sizes; None when IN lists open too many."""
     points = [[None if s.null else s.low for s in operands.spans(places)] for places in template.places]
     combinations = prod(map(len, points))
-    if combinations > MAX_RUNS:
+    if combinations > max_streams:
         return None
     ranges = operands.spans(template.ranged) if template.ranged else template.spans
     if template.reverse and template.ranged:
