@@ -1,8 +1,7 @@
-"""What a file to load is: its format, its table, and how its lines are read."""
+"""What a file to load is: its format, its table, and a sample of its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +9,9 @@ import orjson
 
 from tcsql.cli.files import STANDARD
 from tcsql.cli.targets import ValueRow
-from tcsql.engine.schema import NAME, TableSchema
-from tcsql.engine.values import Kind
+from tcsql.engine.schema import NAME
 from tcsql.errors import BadRequest, SetupError
 from tcsql.formats.infer import SAMPLE_ROWS
-from tcsql.http.bodies import RowReader
 
 FORMATS: Final = ("sql", "csv", "tsv", "ndjson")
 _SUFFIXES: Final = {
@@ -73,25 +70,3 @@ def sample_of(head: bytes) -> list[ValueRow]:
     if not rows:
         raise BadRequest("the file is empty, so no table can be guessed")
     return rows
-
-
-def line_parser(schema: TableSchema) -> Callable[[Sequence[bytes]], Sequence[ValueRow]]:
-    """NDJSON lines to rows, read exactly as the HTTP interface reads them, but many at once.
-
-    Lines that begin with { and end with } are joined to one array. A line end inside a text is not JSON and braces
-    must match, so the array has as many objects as there are lines only if each line is one object.
-    """
-    exact, fast = RowReader(schema), RowReader(schema)
-    fast.exact = False
-    decimals = [column.name for column in schema.columns if column.type.kind is Kind.DECIMAL]
-
-    def parse(lines: Sequence[bytes]) -> Sequence[ValueRow]:
-        if len(lines) > 1 and all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
-            rows = fast.rows(b"[" + b",\n".join(lines) + b"]")
-            if len(rows) == len(lines) and not any(
-                isinstance(row.get(name), float) for name in decimals for row in rows
-            ):
-                return rows
-        return [exact.line(line) for line in lines]
-
-    return parse

@@ -21,7 +21,7 @@ from typing import Annotated, Final, Protocol, TextIO
 import typer
 
 from tcsql.cli.files import InputFile
-from tcsql.cli.inputs import FORMATS, format_of, line_parser, sample_of, table_of
+from tcsql.cli.inputs import FORMATS, format_of, sample_of, table_of
 from tcsql.cli.progress import LoadProgress
 from tcsql.cli.remote import DEFAULT_URL
 from tcsql.cli.targets import RowRefused, ServerTarget, StoreTarget, Target, ValueRow
@@ -33,6 +33,7 @@ from tcsql.formats.infer import SAMPLE_ROWS, infer_schema
 from tcsql.formats.mysqldump import DumpReader
 from tcsql.formats.ndjson import NdjsonReader
 from tcsql.formats.records import Bad, Ddl, Record, Rows, Skipped, Use
+from tcsql.http.bodies import RowReader
 from tcsql.sql import changes_of, create_table_sql
 
 #: Rows of one commit: large enough for the sync to weigh little, small enough for memory.
@@ -217,7 +218,7 @@ class Loader:
         if format_ == "ndjson":
             if schema is None:
                 schema = self._guess(table, sample_of(file.head()))
-            return NdjsonReader(table, line_parser(schema))
+            return NdjsonReader(table, RowReader(schema).lines)
 
         def sample(names: list[str], records: list[list[str | None]]) -> TableSchema:
             rows = [dict(zip(names, record, strict=False)) for record in records[:SAMPLE_ROWS]]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -201,13 +201,11 @@ class _BulkLoad:
         return Tally(self._counts[0], self._counts[1], last_insert_id=self._last_insert_id)
 
     async def feed(self, piece: bytes) -> None:
-        for line in self._splitter.feed(piece):
-            await self._take(line)
+        await self._take(self._splitter.feed(piece))
 
     async def finish(self) -> None:
         """The end of the stream: apply what is left and wait for all of it."""
-        for line in self._splitter.finish():
-            await self._take(line)
+        await self._take(self._splitter.finish())
         await self._apply()
         while self._tickets:
             await self._wait_for_oldest()
@@ -218,16 +216,17 @@ class _BulkLoad:
             with suppress(TCSQLError):  # the first refusal is the one that is reported
                 await self._wait_for_oldest()
 
-    async def _take(self, line: bytes) -> None:
-        self.lines += 1
-        if len(line) > self._max_line_bytes:
-            await self._apply()  # the lines in front of it are good, unless one of them is refused first
-            self.bad_line = self.lines
-            raise PayloadTooLarge(f"the line is longer than {self._max_line_bytes} bytes")
-        if line and not line.isspace():
-            self._held.append((self.lines, line))
-            if len(self._held) >= CHUNK_LINES:
-                await self._apply()
+    async def _take(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            self.lines += 1
+            if len(line) > self._max_line_bytes:
+                await self._apply()  # the lines in front of it are good, unless one of them is refused first
+                self.bad_line = self.lines
+                raise PayloadTooLarge(f"the line is longer than {self._max_line_bytes} bytes")
+            if line and not line.isspace():
+                self._held.append((self.lines, line))
+                if len(self._held) >= CHUNK_LINES:
+                    await self._apply()
 
     async def _apply(self) -> None:
         held, self._held = self._held, []
