@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from tcsql.engine import change as ch
 from tcsql.engine.query import Condition, Count, Filter, Group, Operator, Select
-from tcsql.engine.result import Page
+from tcsql.engine.result import Page, Result
 from tcsql.engine.schema import Column, TableSchema
 from tcsql.errors import TCSQLError
 from tcsql.storage.options import StoreOptions
@@ -40,6 +40,7 @@ from tests.strategies import (
     filters,
     groups,
     indexes,
+    narrow_filters,
     orders,
     rows,
     schemas,
@@ -68,10 +69,10 @@ class History(RuleBasedStateMachine):
     def schema(self) -> TableSchema:
         return self.duel.schema(NAME)
 
-    @initialize(data=st.data(), schema=schemas(NAME), most=st.sampled_from((0, 15, 60)))
+    @initialize(data=st.data(), schema=schemas(NAME), most=st.sampled_from((60, 60, 15, 0)))
     def create(self, data: st.DataObject, schema: TableSchema, most: int) -> None:
         self.duel.change(ch.CreateTable(schema))
-        self.duel.change(ch.Upsert(NAME, data.draw(tables(schema, 0, most))))
+        self.duel.change(ch.Upsert(NAME, data.draw(tables(schema, most // 2, most))))
 
     def fresh(self, prefix: str) -> str:
         self.named += 1
@@ -83,22 +84,22 @@ class History(RuleBasedStateMachine):
     def put_one(self, data: st.DataObject) -> None:
         self.duel.change(ch.Upsert(NAME, [data.draw(rows(self.schema))]))
 
-    @rule(data=st.data(), most=st.sampled_from((5, 20, 60)), trusted=st.booleans())
+    @rule(data=st.data(), most=st.sampled_from((60, 20, 5)), trusted=st.booleans())
     def load(self, data: st.DataObject, most: int, trusted: bool) -> None:
         trusted = trusted and all(column.type != BLOB for column in self.schema.columns)  # MySQL's would be raw
-        self.duel.change(ch.Upsert(NAME, data.draw(tables(self.schema, 2, most, trusted)), trusted))
+        self.duel.change(ch.Upsert(NAME, data.draw(tables(self.schema, most // 2, most, trusted)), trusted))
 
     @rule(data=st.data())
     def put_what_does_not_fit(self, data: st.DataObject) -> None:
         good, bad = data.draw(rows(self.schema)), data.draw(rows(self.schema))
         flaw = data.draw(st.sampled_from(("unknown column", "no key", "null")))
         strict = [column.name for column in self.schema.columns if not column.nullable and not column.auto_increment]
-        if flaw == "unknown column":
-            bad["nowhere"] = 1
-        elif flaw == "null" and strict:
+        if flaw == "null" and strict:
             bad[data.draw(st.sampled_from(strict))] = None
-        elif self.schema.auto_increment_column is None:
+        elif flaw == "no key" and self.schema.auto_increment_column is None:
             bad.pop(self.schema.primary_key[0], None)
+        else:
+            bad["nowhere"] = 1
         self.duel.change(ch.Delete(NAME, Filter()), ch.Upsert(NAME, [good, bad]))
 
     @rule(data=st.data())
@@ -107,9 +108,10 @@ class History(RuleBasedStateMachine):
         change = ch.Update(NAME, data.draw(filters(self.schema)), {column.name: data.draw(values(column))})
         self.duel.change(change)
 
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        self.duel.change(ch.Delete(NAME, data.draw(filters(self.schema))))
+    @rule(data=st.data(), everything=st.sampled_from((False,) * 9 + (True,)))
+    def delete(self, data: st.DataObject, everything: bool) -> None:
+        where = Filter() if everything else data.draw(narrow_filters(self.schema))
+        self.duel.change(ch.Delete(NAME, where))
 
     @rule(data=st.data())
     def delete_by_key(self, data: st.DataObject) -> None:
@@ -127,7 +129,7 @@ class History(RuleBasedStateMachine):
         changes: list[ch.Change] = [
             ch.Upsert(NAME, data.draw(tables(self.schema, 0, 5))),
             ch.Update(NAME, data.draw(filters(self.schema)), {column.name: data.draw(values(column))}),
-            ch.Delete(NAME, data.draw(filters(self.schema))),
+            ch.Delete(NAME, data.draw(narrow_filters(self.schema))),
             ch.Upsert(NAME, data.draw(tables(self.schema, 0, 5))),
         ]
         self.duel.change(*data.draw(st.permutations(changes)))
@@ -156,18 +158,18 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data())
     def change_while_others_write(self, data: st.DataObject) -> None:
         column = data.draw(st.sampled_from(self.schema.columns))
-        where = data.draw(filters(self.schema))
+        where = data.draw(narrow_filters(self.schema))
         change: ch.Change = ch.Delete(NAME, where)
         if data.draw(st.booleans()):
             change = ch.Update(NAME, where, {column.name: data.draw(values(column))})
         others: list[ch.Change] = [ch.Upsert(NAME, data.draw(tables(self.schema, 1, 4))) for _ in range(3)]
-        self.duel.change_overtaken(change, [*others, ch.Delete(NAME, data.draw(filters(self.schema)))])
+        self.duel.change_overtaken(change, [*others, ch.Delete(NAME, data.draw(narrow_filters(self.schema)))])
 
     # --- schema ---------------------------------------------------------------------------------------------
 
-    @rule(dice=st.integers(0, 4))
+    @rule(dice=st.integers(0, 9))
     def truncate(self, dice: int) -> None:
-        if dice == 4:
+        if dice == 9:
             self.duel.change(ch.Truncate(NAME))
 
     @rule(data=st.data())
@@ -217,7 +219,7 @@ class History(RuleBasedStateMachine):
     def recreate_table(self, data: st.DataObject) -> None:
         schema = data.draw(schemas(NAME))
         self.duel.change(ch.CreateTable(schema))
-        if data.draw(st.integers(0, 3)) == 0:
+        if data.draw(st.integers(0, 9)) == 9:
             self.duel.change(ch.DropTable(NAME))
             self.duel.change(ch.CreateTable(schema))
             self.bookmarks.clear()
@@ -276,17 +278,26 @@ class History(RuleBasedStateMachine):
 
     @rule(data=st.data(), size=st.integers(1, 6))
     def browse(self, data: st.DataObject, size: int) -> None:
-        query = Select(NAME, where=data.draw(filters(self.schema)), order=data.draw(orders(self.schema)), limit=size)
-        page = self.duel.ask(query)
+        where = data.draw(st.just(Filter()) | filters(self.schema))
+        query = Select(NAME, where=where, order=data.draw(orders(self.schema)), limit=size)
+        self.keep(query, self.duel.ask(query))
+        for _ in range(3):  # on from any place, forth or back
+            self.turn_page(data)
+
+    def keep(self, query: Select, page: Result) -> None:
         assert isinstance(page, Page)
         self.bookmarks = [*self.duel.bookmarks(query, page), *self.bookmarks][:10]
 
-    @precondition(lambda self: self.bookmarks)
-    @rule(data=st.data())
     def turn_page(self, data: st.DataObject) -> None:
-        bookmark = data.draw(st.sampled_from(self.bookmarks))
-        page = self.duel.turn(bookmark)
-        self.bookmarks = [*self.duel.bookmarks(bookmark.query, page), *self.bookmarks][:10]
+        if self.bookmarks:
+            bookmark = data.draw(st.sampled_from(self.bookmarks))
+            self.keep(bookmark.query, self.duel.turn(bookmark))
+
+    @rule(data=st.data())
+    def come_back_later(self, data: st.DataObject) -> None:
+        """Cursors that are older than the last changes."""
+        for _ in range(3):
+            self.turn_page(data)
 
     @invariant()
     def everything_is_equal(self) -> None:

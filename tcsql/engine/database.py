@@ -29,7 +29,7 @@ from tcsql.engine.executor import Executor, PinnedExecutor, Work
 from tcsql.engine.explain import advice, explain
 from tcsql.engine.page import PageSearch
 from tcsql.engine.planner import Planner
-from tcsql.engine.query import Count, Group, Query, Select
+from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_columns
 from tcsql.engine.result import CountResult, Result
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.table import Table
@@ -127,6 +127,8 @@ class Database:
                 table = self.table(change.table)
                 executor = self._executor(table, Work(self.query_budget_rows))
                 writer = writers[change.table] = RowWriter(table, executor, now)
+            if isinstance(change, (Update, Delete)):
+                writer.table.schema.require(filter_columns(change.where))
             match change:
                 case Upsert():
                     writer.upsert(change)
@@ -286,8 +288,10 @@ class Database:
     def _seeing_one_state(
         self, query: Query, attempt: Callable[[Query, Executor], Generator[None, None, T]]
     ) -> Generator[None, None, T]:
-        for _ in range(RESTARTS):
+        for number in range(RESTARTS):
             table = self.table(query.table)
+            if number:
+                table.schema.require(columns_of(query))
             version = table.version
             steps = attempt(query, self._executor(table, self._work(table, query)))
             while True:
@@ -300,6 +304,7 @@ class Database:
                 if table.version != version or self._tables.get(query.table) is not table:
                     break
         table = self.table(query.table)
+        table.schema.require(columns_of(query))
         pinned = PinnedExecutor(table, self._planner(table), self._work(table, query))
         pinned.pin(query.where)
         return (yield from attempt(query, pinned))

@@ -7,6 +7,7 @@ operators on text and numbers read from text; the binding to a column's type hap
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -146,3 +147,20 @@ class Group:
 
 
 Query = Select | Count | Group
+
+
+def filter_columns(where: Filter) -> Iterator[ColumnRef]:
+    """The columns that conditions name."""
+    return (condition.column for conjunction in where.any_of for condition in conjunction)
+
+
+def columns_of(query: Query) -> Iterator[ColumnRef]:
+    """All columns that must be there for the query to have a meaning."""
+    yield from filter_columns(query.where)
+    match query:
+        case Select():
+            yield from query.columns or ()
+            yield from (term.column for term in query.order)
+        case Group():
+            yield from query.by
+            yield from (aggregate.column for aggregate in query.aggregates)

@@ -13,7 +13,7 @@ several give a tuple of them. Its text form, which clients see as ``pkey``, join
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -113,6 +113,12 @@ class TableSchema:
             shown = name[:64]
             raise UnknownColumn(f'table {self.name} has no column "{shown}"', did_you_mean(name, ("pkey", *self.names)))
         return found
+
+    def require(self, names: Iterable[str | None]) -> None:
+        """Raises UnknownColumn for what is no column, exactly written: a schema change may have come between."""
+        for name in names:
+            if name is not None and name not in self.by_name:
+                raise UnknownColumn(f'table {self.name} has no column "{name[:64]}"', did_you_mean(name, self.names))
 
     @cached_property
     def _folded(self) -> dict[str, Column]:
