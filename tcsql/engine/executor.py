@@ -20,7 +20,7 @@ from tcsql.engine.order import Order
 from tcsql.engine.planner import Access, Planner
 from tcsql.engine.query import Conjunction, Filter
 from tcsql.engine.rows import decode
-from tcsql.engine.streams import pkeys_between
+from tcsql.engine.streams import pkeys_of
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
 from tcsql.errors import TooCostly
@@ -102,8 +102,7 @@ class Executor:
     def exhaust(self, access: Access, take: Take) -> Steps:
         """All matching rows of an access (of overlapping streams some more than once)."""
         self.work.use(access)
-        for stream in access.streams:
-            yield from self.scan(pkeys_between(stream, 0, stream.size, access.reverse), access.residual, take)
+        return self.scan(pkeys_of(access), access.residual, take)
 
     def matches(self, where: Filter, take: Take) -> Steps:
         """Every matching row exactly once, by the cheapest access of each conjunction, in no order."""
@@ -160,10 +159,9 @@ class PinnedExecutor(Executor):
         for conjunction in conjunctions_of(where):
             access = cost.smallest(self.planner.accesses(conjunction, order))
             self.work.use(access)
-            for stream in access.streams:
-                pkeys = list(pkeys_between(stream, 0, stream.size, access.reverse))
-                self.work.examine(len(pkeys))
-                self._pinned.update(zip(pkeys, self.table.rows.many(pkeys), strict=True))
+            self.work.examine(access.size)
+            pkeys = list(pkeys_of(access))
+            self._pinned.update(zip(pkeys, self.table.rows.many(pkeys), strict=True))
 
     def matches(self, where: Filter, take: Take) -> Steps:
         """The pinned rows that satisfy the whole filter."""

@@ -12,7 +12,7 @@ from itertools import chain
 from tcsql.engine.index import Run
 from tcsql.engine.keys import KeyValue
 from tcsql.engine.order import Order, Position
-from tcsql.engine.planner import Stream
+from tcsql.engine.planner import Access, Stream
 from tcsql.engine.values import PKey
 
 
@@ -28,6 +28,11 @@ def pkeys_between(stream: Stream, start: int, stop: int, reverse: bool, backward
     if backward:
         parts.reverse()
     return chain.from_iterable(run.pkeys(first, last, reverse != backward) for run, first, last in parts)
+
+
+def pkeys_of(access: Access) -> Iterator[PKey]:
+    """Primary keys of all streams, one behind the other."""
+    return chain.from_iterable(pkeys_between(stream, 0, stream.size, access.reverse) for stream in access.streams)
 
 
 def seek(stream: Stream, order: Order, cursor: Position, reverse: bool) -> tuple[int, int]:
