@@ -149,7 +149,8 @@ def group_steps(executor: Executor, query: Group) -> Generator[None, None, Group
     yield from executor.matches(query.where, take)
     answers: list[tuple[SortTuple, dict[str, JsonValue]]] = []
     labels = {aggregate.label: _label_type(schema, aggregate) for aggregate in query.aggregates}
-    for key, accumulators in groups.items():
+    while groups:  # emptied on the way: freed at once, a million groups would hold up other requests
+        key, accumulators = groups.popitem()
         answer = dict(zip(query.by, key, strict=True))
         for column, accumulator in zip(columns, accumulators, strict=True):
             answer[column.aggregate.label] = column.result(accumulator)

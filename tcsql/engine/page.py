@@ -84,8 +84,9 @@ class Collector:
                 self._hold((yield from self.sorted()))
 
     def sorted(self, skip: int = 0) -> Generator[None, None, list[Match]]:
-        """What is kept, in order, without the first ``skip``."""
+        """What is kept, in order, without the first ``skip``; it is kept no longer."""
         held = list(self._held.values())
+        self._held = {}
         first, last = (max(0, len(held) - self._need), len(held)) if self._tail else (skip, self._need)
         return (yield from window_steps(held, first, max(first, last), _KEY))
 
@@ -203,14 +204,15 @@ class PageSearch:
             else:
                 access = chosen if not chosen.ordered else cost.smallest(accesses)
                 yield from collector.collect(self._executor.exhaust(access, everything))
+        kept = len(collector)
         matches = yield from self._sorted(collector)
         beyond = counted[1] > 0
         if self._cursor is not None and not beyond:
             beyond = yield from self._any_beyond(walked)
         if total is None and not walked:
             total = counted[0] + counted[1]
-        if total is None and self._cursor is None and len(collector) < self._need:  # the walk came to the end
-            total = len(collector)
+        if total is None and self._cursor is None and kept < self._need:  # the walk came to the end
+            total = kept
         return self._cut(total, matches, beyond)
 
     def _sorted(self, collector: Collector) -> Generator[None, None, list[Match]]:
@@ -263,9 +265,9 @@ class PageSearch:
                 return False
             found.extend(taken)
         work.use(access)
-        for number, match in enumerate(found):
-            collector.add(match)
-            if number % KEYS_PER_SLICE == 0:
+        while found:
+            collector.add(found.pop())
+            if len(found) % KEYS_PER_SLICE == 0:
                 yield
         return True
 

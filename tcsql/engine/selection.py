@@ -26,9 +26,11 @@ _ITEMS_PER_STEP: Final = 1_000
 
 
 def window_steps(
-    items: Sequence[Item], start: int, stop: int, key: Callable[[Item], Any]
+    items: list[Item], start: int, stop: int, key: Callable[[Item], Any]
 ) -> Generator[None, None, list[Item]]:
     """``sorted(items, key=key)[start:stop]`` for 0 <= start <= stop, in steps of a few milliseconds.
+
+    The list is emptied on the way: a million objects that are freed at once take longer than a step may.
 
     >>> list(window_steps([3, 1, 2], 0, 2, key=int))  # few items take no step
     []
@@ -37,12 +39,14 @@ def window_steps(
     if start == stop:
         return []
     if len(items) <= BUCKET_ITEMS:
-        return sorted(items, key=key)[start:stop]
+        items.sort(key=key)
+        return items[start:stop]
     pivots = yield from _pivots(items, key)
     buckets: list[list[Item]] = [[] for _ in range(len(pivots) + 1)]
-    for number, item in enumerate(items):
+    while items:
+        item = items.pop()
         buckets[bisect_right(pivots, key(item))].append(item)
-        if number % _ITEMS_PER_STEP == 0:
+        if len(items) % _ITEMS_PER_STEP == 0:
             yield
     found: list[Item] = []
     offset = 0
@@ -50,8 +54,9 @@ def window_steps(
         if offset < stop and offset + len(bucket) > start:
             bucket.sort(key=key)
             found += bucket[max(0, start - offset) : stop - offset]
-            yield
         offset += len(bucket)
+        bucket.clear()
+        yield
     return found
 
 

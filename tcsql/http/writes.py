@@ -72,7 +72,8 @@ class Writer:
             return await self._bulk(request.schema, body)
         if command in ("insert", "update") or command not in (None, *COMMANDS):
             request = self._grammar.request(parameters)  # a wrong table is refused before the body is read
-            return await self._carry_out(request, _Data(unwrapped(await self._read(head, body))))
+            text = await self._read(head, body)
+            return await self._carry_out(request, _Data(await _aside(len(text), lambda: unwrapped(text))))
         text = await self._read(head, body)
         data = None
         if head.media_type == JSON or looks_like_json(text):
