@@ -157,9 +157,10 @@ def group_steps(executor: Executor, query: Group) -> Generator[None, None, Group
         answers.append((_position(schema, query, labels, answer), answer))
         if len(answers) % 1_000 == 0:
             yield
+    total = len(answers)
     page = yield from window_steps(answers, query.skip, query.skip + query.limit, itemgetter(0))
     rows = [orjson.dumps({name: _exact(answer[name]) for name in query.output}) for _, answer in page]
-    return Groups(len(answers), rows)
+    return Groups(total, rows)
 
 
 def _exact(value: JsonValue) -> JsonValue | orjson.Fragment:

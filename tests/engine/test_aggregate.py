@@ -95,3 +95,15 @@ def test_groups_are_ordered_by_columns_or_by_totals_and_cut() -> None:
     )
     assert isinstance(top, Groups)
     assert (top.total, decoded(top.rows)) == (4, [{"sum(hits)": 15}, {"sum(hits)": 3}])
+
+
+def test_thousands_of_groups_are_counted_and_cut() -> None:
+    duel = Duel()
+    duel.change(CreateTable(TableSchema("t", (Column("id", INT, False), Column("v", INT)), ("id",))))
+    duel.change(Upsert("t", [{"id": number, "v": number % 4_000} for number in range(4_500)]))
+    order = (OrderTerm("count", OrderKind.NUM, True),)
+    count = (Aggregate(AggregateFunction.COUNT, None, "count"),)
+    answer = duel.ask(Group("t", ("v",), count, ("v", "count"), order=order, skip=3_990, limit=20))
+    assert isinstance(answer, Groups)
+    assert answer.total == 4_000
+    assert [row["v"] for row in decoded(answer.rows)] == list(range(9, -1, -1))
