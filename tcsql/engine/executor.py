@@ -69,14 +69,14 @@ class Executor:
         self.table = table
         self.planner = planner
         self.work = work
+        self._tests: dict[Conjunction, tuple[RowTest | None, Sequence[bytes]]] = {}
 
     def scan(self, pkeys: Iterator[PKey], conjunction: Conjunction, take: Take, limit_rows: int | None = None) -> Steps:
         """Hand the rows of these keys that satisfy the conjunction to ``take``, until it has enough.
 
         Slices begin small, so that a page of 10 does not cost 200 rows. ``limit_rows``: stop after so many.
         """
-        test = row_test(self.table.schema, conjunction) if conjunction else None
-        held = needles(self.table.schema, conjunction)
+        test, held = self._test(conjunction)
         size = 16
         while chunk := list(islice(pkeys, size if limit_rows is None else min(size, limit_rows))):
             self.work.examine(len(chunk))
@@ -86,6 +86,14 @@ class Executor:
                 limit_rows -= len(chunk)
             size = min(2 * size, SLICE_ROWS)
             yield
+
+    def _test(self, conjunction: Conjunction) -> tuple[RowTest | None, Sequence[bytes]]:
+        """Made once a query: a walk has a scan for each stream, of which a list of tokens opens thousands."""
+        found = self._tests.get(conjunction)
+        if found is None:
+            test = row_test(self.table.schema, conjunction) if conjunction else None
+            found = self._tests[conjunction] = (test, needles(self.table.schema, conjunction))
+        return found
 
     def _take_chunk(self, chunk: list[PKey], held: Sequence[bytes], test: RowTest | None, take: Take) -> bool:
         pairs = list(zip(chunk, self.table.rows.many(chunk), strict=True))
