@@ -7,11 +7,10 @@ from tcsql.engine.conditions import type_of
 from tcsql.engine.executor import Executor, conjunctions_of
 from tcsql.engine.order import Order, is_natural
 from tcsql.engine.planner import Access
-from tcsql.engine.query import Condition, Conjunction, Operator, Query, Select
-from tcsql.engine.spans import can_span
+from tcsql.engine.query import Condition, Conjunction, Query, Select
+from tcsql.engine.spans import POINTS, can_span
 from tcsql.engine.table import Table
-
-_POINTS = frozenset({Operator.STREQ, Operator.NUMEQ, Operator.STROREQ, Operator.NUMOREQ})
+from tcsql.engine.textindex import SERVED
 
 
 def explain(executor: Executor, query: Query) -> dict[str, object]:
@@ -90,11 +89,11 @@ def advice(table: Table, query: Query) -> str | None:
 
 
 def _equal_columns(table: Table, conjunction: Conjunction) -> list[str]:
-    return [c.column for c in conjunction if c.column and c.operator in _POINTS and _spans(table, c)]
+    return [c.column for c in conjunction if c.column and c.operator in POINTS and _spans(table, c)]
 
 
 def _range_columns(table: Table, conjunction: Conjunction) -> list[str]:
-    return [c.column for c in conjunction if c.column and c.operator not in _POINTS and _spans(table, c)][:1]
+    return [c.column for c in conjunction if c.column and c.operator not in POINTS and _spans(table, c)][:1]
 
 
 def _spans(table: Table, condition: Condition) -> bool:
@@ -105,9 +104,6 @@ def _spans(table: Table, condition: Condition) -> bool:
 def _text_column(query: Query) -> str | None:
     for conjunction in query.where.any_of:
         for c in conjunction:
-            if c.column and not c.negated and c.operator in (Operator.STRINC, *_FULLTEXT):
+            if c.column and not c.negated and c.operator in SERVED:
                 return c.column
     return None
-
-
-_FULLTEXT = (Operator.FTSPH, Operator.FTSAND, Operator.FTSOR, Operator.FTSEX)

@@ -30,7 +30,7 @@ from tcsql.engine.keys import KeyValue
 from tcsql.engine.order import Order, is_natural
 from tcsql.engine.query import Condition, Conjunction, Operator
 from tcsql.engine.schema import Column
-from tcsql.engine.spans import EVERY_VALUE, NULL_SPAN, Span, can_span, intersect, spans
+from tcsql.engine.spans import EVERY_VALUE, NULL_SPAN, POINTS, Span, can_span, intersect, spans
 from tcsql.engine.table import Table
 from tcsql.engine.textindex import SERVED, TextIndex
 
@@ -42,8 +42,6 @@ GUESS: Final = 0.3
 SORT_COST: Final = 1.5
 #: Ordering by primary key alone needs no row at all.
 KEY_ONLY_COST: Final = 0.15
-
-_POINTS: Final = frozenset({Operator.STREQ, Operator.NUMEQ, Operator.STROREQ, Operator.NUMOREQ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +227,7 @@ class Planner:
 
 
 def _is_point(condition: Condition) -> bool:
-    return condition.operator in _POINTS or (condition.operator is Operator.NULL and not condition.negated)
+    return condition.operator in POINTS or (condition.operator is Operator.NULL and not condition.negated)
 
 
 def _gives_order(table: Table, order: Order, fixed: set[str], rest: Sequence[Column]) -> bool:

@@ -42,6 +42,8 @@ _EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _BEYOND: Final = 10**100
 _SEPARATORS: Final = re.compile("[ ,]+")
 
+#: Operators that ask for single values.
+POINTS: Final = frozenset({Operator.STREQ, Operator.NUMEQ, Operator.STROREQ, Operator.NUMOREQ})
 _TEXT_POINTS: Final = frozenset({Operator.STREQ, Operator.STROREQ})
 
 

@@ -114,11 +114,14 @@ class TextIndex:
             case Operator.STRINC | Operator.FTSPH:
                 return self._phrase(fulltext.normalise(operand))
             case Operator.FTSAND:
-                return self._rarest(self._phrase(phrase) for phrase in fulltext.phrases(operand))
+                phrases = fulltext.phrases(operand)
+                return self._rarest(map(self._phrase, phrases)) if phrases else []
             case Operator.FTSOR:
                 return self._union(fulltext.phrases(operand))
             case Operator.FTSEX:
                 units = fulltext.parse_expression(operand)
+                if not units or units[0].excluded:  # holds for no row at all
+                    return []
                 return self._rarest(self._union(unit.alternatives) for unit in units if not unit.excluded)
         return None
 

@@ -245,3 +245,13 @@ def test_explain_shows_every_access_with_its_size() -> None:
     assert accesses["idtype_dateline"]["left_to_test"] == [] and accesses["idtype_dateline"]["exact"]
     assert accesses["dateline"]["left_to_test"] == ["idtype:STREQ:blogid"]
     assert plan["alternatives"][0]["matches"]["exact"] == accesses["idtype_dateline"]["rows_in_runs"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "operand"),
+    [(Operator.FTSEX, "!! title"), (Operator.FTSEX, "|| title"), (Operator.FTSEX, ""), (Operator.FTSAND, " , ")],
+)
+def test_a_full_text_expression_that_no_row_can_meet_examines_none(operator: Operator, operand: str) -> None:
+    filtered = where(("title", operator, operand))
+    assert examined(Select("posts", where=filtered, order=NEWEST)) == 0
+    assert POSTS.query(Count("posts", filtered)) == CountResult(0)
