@@ -106,4 +106,4 @@ def test_thousands_of_groups_are_counted_and_cut() -> None:
     answer = duel.ask(Group("t", ("v",), count, ("v", "count"), order=order, skip=3_990, limit=20))
     assert isinstance(answer, Groups)
     assert answer.total == 4_000
-    assert [row["v"] for row in decoded(answer.rows)] == list(range(9, -1, -1))
+    assert [row["v"] for row in decoded(answer.rows)] == list(range(509, 499, -1))  # ties in the direction of the order
