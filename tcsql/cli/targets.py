@@ -1,8 +1,8 @@
 """Where bulk commands read and write: a closed store in this process, or a running server over HTTP.
 
 Both take batches of rows as readers give them and answer with the first row they refuse, so that the loader needs to
-know nothing of either. Rows of a MySQL dump go into a closed store as MySQL stored them; over HTTP they are client rows
-and a value that a strict MySQL would refuse (a zero date) is refused.
+know nothing of either. Rows of a MySQL dump are taken as MySQL stored them, zero dates included (``trusted=1`` over
+HTTP); other rows are a client's and checked strictly.
 """
 
 from __future__ import annotations
@@ -172,16 +172,16 @@ class ServerTarget:
         start = 0
         while start < len(lines):
             end = next((n for n in range(start, len(lines)) if len(lines[n]) > _LINE_BYTES), len(lines))
-            self._bulk(table, lines[start:end], start)
+            self._bulk(_query(table, trusted), lines[start:end], start)
             if end < len(lines):
-                self._single(table, lines[end], end)
+                self._single(_query(table, trusted), lines[end], end)
             start = end + 1
 
-    def _bulk(self, table: str, lines: list[bytes], offset: int) -> None:
+    def _bulk(self, query: str, lines: list[bytes], offset: int) -> None:
         if not lines:
             return
         try:
-            self._post(f"command=insert&table={quote(table)}", b"\n".join(lines) + b"\n", "application/x-ndjson")
+            self._post(query, b"\n".join(lines) + b"\n", "application/x-ndjson")
         except Refused as error:
             number = error.extra.get("line")
             if number is None:
@@ -189,9 +189,9 @@ class ServerTarget:
             error.message = error.message.removeprefix(f"line {number}: ")
             raise RowRefused(offset + int(number) - 1, error) from None
 
-    def _single(self, table: str, line: bytes, offset: int) -> None:
+    def _single(self, query: str, line: bytes, offset: int) -> None:
         try:
-            self._post(f"command=insert&table={quote(table)}", line, "application/json")
+            self._post(query, line, "application/json")
         except Refused as error:
             raise RowRefused(offset, error) from None
 
@@ -241,6 +241,10 @@ class ServerTarget:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _query(table: str, trusted: bool) -> str:
+    return f"command=insert&table={quote(table)}" + ("&trusted=1" if trusted else "")
 
 
 def _line(row: ValueRow, trusted_schema: TableSchema | None) -> bytes:

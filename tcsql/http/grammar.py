@@ -73,6 +73,7 @@ class InsertRequest:
 
     schema: TableSchema
     rows: str | None = None
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Grammar:
             return SqlRequest(values["sql"])
         names = self.names(values.get("table"))
         if command == "insert":
-            return InsertRequest(names.schema, values.get("rows"))
+            return InsertRequest(names.schema, values.get("rows"), _flag(values, "trusted"))
         where = self._where(names, parameters.where)
         if where.matches_everything and not _flag(values, "all"):
             raise WhereRequired(

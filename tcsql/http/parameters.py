@@ -123,6 +123,14 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
             ("0", "1"),
         ),
         Parameter(
+            "trusted",
+            "1 = the rows come from MySQL, in the form of a reply's rows: whatever MySQL could store is kept, "
+            "zero dates and values beyond their type included",
+            ("insert",),
+            "1",
+            ("0", "1"),
+        ),
+        Parameter(
             "rows",
             "the rows to insert, a JSON object or an array of objects; "
             "not needed when the body of the POST is the data",

@@ -69,7 +69,7 @@ class Writer:
             request = self._grammar.request(parameters)
             if not isinstance(request, InsertRequest) or request.rows is not None:
                 raise BadRequest(f"{NDJSON} is the body of an insert", "add command=insert to the URL")
-            return await self._bulk(request.schema, body)
+            return await self._bulk(request, body)
         if command in ("insert", "update") or command not in (None, *COMMANDS):
             request = self._grammar.request(parameters)  # a wrong table is refused before the body is read
             text = await self._read(head, body)
@@ -106,7 +106,7 @@ class Writer:
         if isinstance(request, InsertRequest):
             reader = RowReader(request.schema)
             rows = await _aside(_size(data), lambda: reader.rows_of(_payload("rows", request.rows, data, reader.exact)))
-            done = await self._store.commit([Upsert(request.schema.name, rows)])
+            done = await self._store.commit([Upsert(request.schema.name, rows, request.trusted)])
             return Written("insert", render.inserted(done.tally, done.lsn), done.lsn, len(rows))
         if isinstance(request, UpdateRequest):
             reader = RowReader(request.schema)
@@ -126,8 +126,8 @@ class Writer:
         except UnknownTable:
             return None
 
-    async def _bulk(self, schema: TableSchema, body: Body) -> Written:
-        load = _BulkLoad(self._store, schema, self._max_line_bytes)
+    async def _bulk(self, request: InsertRequest, body: Body) -> Written:
+        load = _BulkLoad(self._store, request, self._max_line_bytes)
         try:
             async for piece in body:
                 await load.feed(piece)
@@ -183,10 +183,11 @@ def _payload(name: str, parameter: str | None, data: _Data | None, exact: bool) 
 class _BulkLoad:
     """One NDJSON load on its way: lines to chunks, chunks to rows and tickets."""
 
-    def __init__(self, store: Store, schema: TableSchema, max_line_bytes: int) -> None:
+    def __init__(self, store: Store, request: InsertRequest, max_line_bytes: int) -> None:
         self._store = store
-        self._table = schema.name
-        self._reader = RowReader(schema)
+        self._table = request.schema.name
+        self._trusted = request.trusted
+        self._reader = RowReader(request.schema)
         self._splitter = LineSplitter(max_line_bytes)
         self._max_line_bytes = max_line_bytes
         self._held: list[tuple[int, bytes]] = []
@@ -249,7 +250,7 @@ class _BulkLoad:
         self.bad_line = 0
 
     def _submit(self, rows: list[Row]) -> None:
-        self._tickets.append((self._store.submit([Upsert(self._table, rows)]), len(rows)))
+        self._tickets.append((self._store.submit([Upsert(self._table, rows, self._trusted)]), len(rows)))
 
     async def _wait_for_oldest(self) -> None:
         ticket, rows = self._tickets.popleft()

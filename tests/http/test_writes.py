@@ -282,3 +282,20 @@ def test_a_client_that_goes_away_leaves_whole_chunks(server: Running, make_table
         if counted == 1_000:
             break
     assert counted == 1_000
+
+
+def test_rows_of_mysql_are_kept_as_mysql_held_them_and_nonsense_is_still_refused(server: Running) -> None:
+    server.sql("CREATE TABLE held (id INT PRIMARY KEY, day DATE, kind ENUM('a','b'), raw BLOB, price DECIMAL(4,2))")
+    row = {"id": 1, "day": "0000-00-00", "kind": "", "raw": "AP8=", "price": "1.50"}
+    assert code(server.post("command=insert&table=held", orjson.dumps(row))) == (400, "invalid_value")
+    assert server.post("command=insert&table=held&trusted=1", orjson.dumps(row)).json()["inserted"] == 1
+    assert server.rows("table=held") == [row]
+    for bad in (
+        {"id": "x"},
+        {"id": 2**40},
+        {"id": 2, "raw": "no base64!"},
+        {"id": 2, "day": [1]},
+        {"id": 2, "price": "z"},
+    ):
+        answer = server.post("command=insert&table=held&trusted=1", orjson.dumps(bad))
+        assert code(answer) == (400, "invalid_value"), (bad, answer.text)
