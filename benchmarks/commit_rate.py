@@ -10,6 +10,7 @@ the change log. Each level is measured with the change log and without.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import tempfile
@@ -59,6 +60,8 @@ async def measure(directory: Path, level: Level, change_log: int, commits: int, 
     await store.commit([CreateTable(POSTS)], Origin(Level.ALWAYS))
     for start in range(0, rows, 5_000):
         await store.commit([Upsert("posts", [post(number, 0) for number in range(start, start + 5_000)])])
+    gc.collect()
+    gc.freeze()  # as the server does
     random = Random(1)
     latencies: list[float] = []
     left = commits
@@ -89,6 +92,7 @@ async def measure(directory: Path, level: Level, change_log: int, commits: int, 
     beating.cancel()
     groups = int(str(store.status()["groups"])) - int(str(groups))
     store.close()
+    gc.unfreeze()
     latencies.sort()
     middle, high = latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.99)]
     return (

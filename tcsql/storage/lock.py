@@ -6,12 +6,19 @@ is for people only. Each refusal is a SetupError: somebody has to look at the su
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 from tcsql.errors import SetupError
 from tcsql.storage.fileformat import LOCK_NAME
+
+#: ``is_locked`` holds the lock itself for some microseconds; that must not turn a starting server away.
+_ATTEMPTS: Final = 4
+_PAUSE_S: Final = 0.02
 
 
 class DirectoryLock:
@@ -26,7 +33,7 @@ class DirectoryLock:
             why = f"the data directory {directory} cannot be used: {error.strerror}"
             raise SetupError(why, "name a directory that this user may write, with --data") from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock()
         except BlockingIOError:
             holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._descriptor)
@@ -36,6 +43,13 @@ class DirectoryLock:
             os.close(self._descriptor)
             raise SetupError(f"the data directory {directory} cannot be locked: {error.strerror}") from error
         self._sign()
+
+    def _lock(self) -> None:
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(BlockingIOError):
+                return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(_PAUSE_S)
+        return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _sign(self) -> None:
         try:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_a_directory_without_the_right_to_write_is_refused() -> None:
         DirectoryLock(Path("/proc/self"))
     with pytest.raises(SetupError, match="cannot be used"):
         DirectoryLock(Path("/proc/tcsql-data"))
+
+
+def test_looking_at_the_lock_does_not_turn_a_starting_store_away(tmp_path: Path) -> None:
+    DirectoryLock(tmp_path).release()
+    looking = True
+
+    def look() -> None:
+        while looking:
+            is_locked(tmp_path)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(50):
+            DirectoryLock(tmp_path).release()
+    finally:
+        looking = False
+        watcher.join()
 
 
 def test_an_unlocked_directory_is_left_untouched(tmp_path: Path) -> None:
