@@ -197,18 +197,19 @@ class PageSearch:
         everything = self._taker(collector, counted)
         if len(choices) > 1 or any(access.overlapping for accesses in plans for access in accesses):
             everything = once(everything)
-        walked: list[Access] = []
+        walked: list[tuple[Access, list[Access]]] = []
         for accesses, chosen in zip(plans, choices, strict=True):
             if chosen.ordered and not want_all and (yield from self._walk(chosen, accesses, collector)):
-                walked.append(chosen)
+                walked.append((chosen, accesses))
             else:
                 access = chosen if not chosen.ordered else cost.smallest(accesses)
                 yield from collector.collect(self._executor.exhaust(access, everything))
         kept = len(collector)
         matches = yield from self._sorted(collector)
         beyond = counted[1] > 0
-        if self._cursor is not None and not beyond:
-            beyond = yield from self._any_beyond(walked)
+        if self._cursor is not None:
+            for chosen, accesses in walked:
+                beyond = beyond or (yield from self._any_beyond(chosen, accesses))
         if total is None and not walked:
             total = counted[0] + counted[1]
         if total is None and self._cursor is None and kept < self._need:  # the walk came to the end
@@ -278,8 +279,11 @@ class PageSearch:
         before, behind = seek(stream, self._order, self._cursor, access.reverse)
         return (0, before) if self._backward else (behind, stream.size)
 
-    def _any_beyond(self, walked: list[Access]) -> Generator[None, None, bool]:
-        """Whether a row lies on the other side of the cursor (mostly the very next one), the cursor's own included."""
+    def _any_beyond(self, access: Access, plan: list[Access]) -> Generator[None, None, bool]:
+        """Whether a row lies on the other side of the cursor (mostly the very next one), the cursor's own included.
+
+        The look back gives up as a walk does, and asks the access with the fewest rows.
+        """
         found: list[PKey] = []
 
         def take(pkey: PKey, data: bytes, row: Row | None) -> bool:
@@ -287,15 +291,29 @@ class PageSearch:
             return False
 
         assert self._cursor is not None
-        for access in walked:
-            for stream in access.streams:
-                before, behind = seek(stream, self._order, self._cursor, access.reverse)
-                start, stop = (before, stream.size) if self._backward else (0, behind)
-                pkeys = pkeys_between(stream, start, stop, access.reverse, not self._backward)
-                yield from self._executor.scan(pkeys, access.residual, take)
-                if found:
-                    return True
-        return False
+        assert self._cursor_key is not None
+        cursor_key = self._cursor_key
+
+        def take_beyond(pkey: PKey, data: bytes, row: Row | None) -> bool:
+            key = self._key(pkey, data, row)
+            if key >= cursor_key if self._backward else key <= cursor_key:
+                found.append(pkey)
+            return not found
+
+        work = self._executor.work
+        bound = work.examined + cost.walk_bound(plan, access)
+        for stream in access.streams:
+            before, behind = seek(stream, self._order, self._cursor, access.reverse)
+            start, stop = (before, stream.size) if self._backward else (0, behind)
+            pkeys = pkeys_between(stream, start, stop, access.reverse, not self._backward)
+            limit = max(0, bound - work.examined)
+            yield from self._executor.scan(pkeys, access.residual, take, limit)
+            if not found and stop - start > limit:
+                yield from self._executor.exhaust(cost.smallest(plan), take_beyond)
+                break
+            if found:
+                break
+        return bool(found)
 
     # --- the reply ------------------------------------------------------------------------------------------
 

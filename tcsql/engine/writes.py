@@ -134,6 +134,8 @@ class RowWriter:
                 raise InvalidValue(
                     f'column "{column.name}" belongs to the primary key', "insert the new row and delete the old one"
                 )
+            if column.name in values:
+                raise InvalidValue(f'column "{column.name}" is given twice')
             values[column.name] = _client_value(column, given)
         for pkey, data in (yield from self._matching(change.where)):
             self.updated += 1
