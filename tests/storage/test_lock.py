@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -64,20 +65,12 @@ def test_a_directory_without_the_right_to_write_is_refused() -> None:
 
 def test_looking_at_the_lock_does_not_turn_a_starting_store_away(tmp_path: Path) -> None:
     DirectoryLock(tmp_path).release()
-    looking = True
-
-    def look() -> None:
-        while looking:
-            is_locked(tmp_path)
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        for _ in range(50):
-            DirectoryLock(tmp_path).release()
-    finally:
-        looking = False
-        watcher.join()
+    descriptor = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    timer = threading.Timer(0.01, os.close, (descriptor,))
+    timer.start()
+    DirectoryLock(tmp_path).release()
+    timer.join()
 
 
 def test_an_unlocked_directory_is_left_untouched(tmp_path: Path) -> None:
