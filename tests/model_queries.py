@@ -151,7 +151,7 @@ class ModelTable:
             start = max(0, stop - query.limit)
         names = query.columns if query.columns is not None else self.schema.names
         rows = [{name: row[name] for name in names} for _, row in found[start:stop]]
-        return ModelPage(total, rows, 0 < len(rows) and stop < total, 0 < len(rows) and 0 < start)
+        return ModelPage(total, rows, len(rows) > 0 and stop < total, len(rows) > 0 and start > 0)
 
     def count(self, query: Count) -> int:
         return len(self.matching(query.where))

@@ -28,7 +28,8 @@ from tests.duel import NOW, decoded
 from tests.model import Model, Row
 from tests.model_queries import key_text, matches, order_value
 from tests.oracle_tctmgr import TokyoTable
-from tests.strategies import BIG, DOUBLE, EFFORT, INT, PATTERNS, PRICE, VARCHAR
+from tests.pools import BIG, DOUBLE, INT, PATTERNS, PRICE, VARCHAR
+from tests.strategies import EFFORT
 
 TABLES = 10
 ROWS = 120

@@ -17,7 +17,8 @@ from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.errors import InvalidCursor
 from tests.duel import Duel, decoded
 from tests.model import Row
-from tests.strategies import DOUBLE, INT, PRICE, VARCHAR, effort, orders, schemas, tables
+from tests.pools import DOUBLE, INT, PRICE, VARCHAR
+from tests.strategies import effort, orders, schemas, tables
 
 SCHEMA = TableSchema(
     "t",

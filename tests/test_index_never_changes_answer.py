@@ -16,7 +16,7 @@ from tcsql.engine.schema import IndexDef, TableSchema
 from tests.duel import NOW, Duel
 from tests.model import Row
 from tests.sizes import small_sizes
-from tests.strategies import conditions, counts, effort, filters, groups, indexes, orders, schemas, selects, tables
+from tests.strategies import conditions, effort, filters, indexes, orders, questions, schemas, tables
 
 pytestmark = pytest.mark.usefixtures(small_sizes.__name__)
 
@@ -49,8 +49,7 @@ def test_every_set_of_indexes_gives_the_same_answer(
     duel.change(Upsert(schema.name, content))
     engines = [engine(schema, content, each) for each in ([], *([index] for index in wanted), wanted)]
     aim = replace(schema, indexes=tuple(wanted))
-    for _ in range(8):
-        query = data.draw(selects(aim) | groups(aim) | counts(aim))
+    for query in data.draw(questions(aim, 15)):
         for duel.database in engines:
             duel.ask(query)
 

@@ -28,7 +28,8 @@ from tcsql.engine.result import CountResult, Groups, Page
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tests.duel import Duel, decoded
 from tests.model import Row
-from tests.strategies import BIG, EFFORT, INT, VARCHAR
+from tests.pools import BIG, INT, VARCHAR
+from tests.strategies import EFFORT
 
 ROWS = 300
 QUERIES = 150

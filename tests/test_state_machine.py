@@ -30,11 +30,10 @@ from tcsql.storage.options import StoreOptions
 from tcsql.storage.store import Store
 from tests.duel import NOW, Bookmark, Duel
 from tests.model import Row
+from tests.pools import BLOB, TYPES
 from tests.sizes import small_sizes
 from tests.storage.support import crash_copy
 from tests.strategies import (
-    BLOB,
-    TYPES,
     counts,
     effort,
     filters,
@@ -42,6 +41,7 @@ from tests.strategies import (
     indexes,
     narrow_filters,
     orders,
+    questions,
     rows,
     schemas,
     selects,
@@ -237,16 +237,10 @@ class History(RuleBasedStateMachine):
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    @rule(data=st.data(), count=st.sampled_from((2, 4, 8)))
+    @rule(data=st.data(), count=st.sampled_from((5, 10, 20)))
     def ask(self, data: st.DataObject, count: int) -> None:
-        anything = selects(self.schema) | selects(self.schema) | counts(self.schema) | groups(self.schema)
-        for _ in range(count):
-            self.duel.ask(data.draw(anything))
-
-    @rule(data=st.data(), count=st.sampled_from((2, 4, 8)))
-    def ask_for_pages(self, data: st.DataObject, count: int) -> None:
-        for _ in range(count):
-            self.duel.ask(data.draw(selects(self.schema)))
+        for query in data.draw(questions(self.schema, count)):
+            self.duel.ask(query)
 
     @rule(data=st.data())
     def ask_while_others_write(self, data: st.DataObject) -> None:

@@ -16,7 +16,8 @@ from tcsql.engine.schema import Column, TableSchema
 from tcsql.engine.values import ColumnType, JsonValue
 from tests.duel import Duel, decoded
 from tests.model import Row
-from tests.strategies import BIG, DOUBLE, INT, PRICE, VARCHAR, effort
+from tests.pools import BIG, DOUBLE, INT, PRICE, VARCHAR
+from tests.strategies import effort
 
 KINDS = {"int": INT, "big": BIG, "price": PRICE, "double": DOUBLE, "text": VARCHAR}
 

@@ -39,7 +39,7 @@ from tcsql.errors import (
 )
 from tests.duel import NOW, decoded
 from tests.model import Row
-from tests.strategies import BLOB, DATE, DATETIME, ENUM, INT, MICROS, PRICE, VARCHAR
+from tests.pools import BLOB, DATE, DATETIME, ENUM, INT, MICROS, PRICE, VARCHAR
 
 SCHEMA = TableSchema(
     "posts",

@@ -13,7 +13,8 @@ from tcsql.engine.query import Operator
 from tcsql.engine.schema import Column, IndexDef
 from tcsql.engine.textindex import SERVED, TextIndex
 from tests.model_language import Cell, fts_expression, holds, normal, words
-from tests.strategies import INT, PHRASES, TEXTS, VARCHAR, effort
+from tests.pools import INT, PHRASES, TEXTS, VARCHAR
+from tests.strategies import effort
 
 ANY = (
     st.text(max_size=12)

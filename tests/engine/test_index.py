@@ -16,7 +16,8 @@ from tcsql.engine.index import OrderedIndex
 from tcsql.engine.keys import PackedCodec, PrimaryCodec, TupleCodec, make_codec
 from tcsql.engine.schema import Column, IndexDef
 from tcsql.engine.spans import EVERY_VALUE, NULL_SPAN, Span
-from tests.strategies import BIG, INT, TINY, VARCHAR, effort
+from tests.pools import BIG, INT, TINY, VARCHAR
+from tests.strategies import effort
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -29,7 +29,7 @@ from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.errors import InvalidPattern, TooCostly
 from tests.duel import NOW
 from tests.model import Row
-from tests.strategies import INT, VARCHAR
+from tests.pools import INT, VARCHAR
 
 ROWS = 4_000
 SCHEMA = TableSchema(

@@ -13,7 +13,8 @@ from tcsql.engine.evolution import altered
 from tcsql.engine.rows import Rows, encode, translator
 from tcsql.engine.schema import Column, TableSchema
 from tests.duel import NOW
-from tests.strategies import INT, effort
+from tests.pools import INT
+from tests.strategies import effort
 
 START = TableSchema("t", (Column("id", INT, False), Column("a", INT)), ("id",))
 KEYS = st.integers(0, 8)

@@ -36,7 +36,7 @@ from tcsql.engine.result import CountResult, Groups, Page, Result
 from tcsql.engine.schema import Column, TableSchema
 from tcsql.errors import UnknownColumn, UnknownTable
 from tests.duel import NOW, decoded
-from tests.strategies import INT, VARCHAR
+from tests.pools import INT, VARCHAR
 
 ROWS = 1_000
 EACH = 100

@@ -9,21 +9,8 @@ from tcsql.engine.query import Condition, Operator
 from tcsql.engine.spans import Span, can_span, contains, intersect, prefix_span, spans
 from tcsql.engine.values import ColumnType
 from tests.model_language import cell, holds
-from tests.strategies import (
-    BIG,
-    DATETIME,
-    DOUBLE,
-    INT,
-    KEYS,
-    NUMBERS,
-    POOLS,
-    PRICE,
-    TYPES,
-    VARCHAR,
-    WIDE,
-    effort,
-    operands,
-)
+from tests.pools import BIG, DATETIME, DOUBLE, INT, KEYS, POOLS, PRICE, TYPES, VARCHAR, WIDE
+from tests.strategies import NUMBERS, effort, operands
 
 SPANNED = [operator for operator in Operator if operator is not Operator.NULL and can_span(operator, False, INT)]
 TEXT_SPANNED = [

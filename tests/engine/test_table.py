@@ -10,7 +10,7 @@ from tcsql.engine.change import RowOp
 from tcsql.engine.index import RESHAPE_AT, OrderedIndex
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.table import Table
-from tests.strategies import INT, VARCHAR
+from tests.pools import INT, VARCHAR
 
 SCHEMA = TableSchema("t", (Column("id", INT, False), Column("name", VARCHAR)), ("id",), (IndexDef("name", ("name",)),))
 

@@ -15,7 +15,8 @@ from tcsql.engine.values import ClientValue, ColumnType
 from tcsql.errors import InvalidValue, TCSQLError
 from tests.duel import NOW
 from tests.engine.test_values import REFUSED, TAKEN
-from tests.strategies import INT, KEYS, TYPES, VARCHAR, effort
+from tests.pools import INT, KEYS, TYPES, VARCHAR
+from tests.strategies import effort
 
 CLIENT_VALUES: dict[ColumnType, list[ClientValue]] = {}
 for _kind, _value, _ in TAKEN:
