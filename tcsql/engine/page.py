@@ -34,7 +34,7 @@ from tcsql.engine.values import PKey
 #: Sorting this many keys takes less than a millisecond.
 KEYS_PER_SLICE: Final = 5_000
 #: Reading and sorting so few rows costs no more than working out another access.
-FEW_ROWS: Final = 32
+FEW_ROWS: Final = 128
 _KEY: Final = attrgetter("key")
 
 

