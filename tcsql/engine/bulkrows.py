@@ -9,7 +9,6 @@ answer is None, and the caller goes through the rows one by one, which also find
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from tcsql.engine.change import Row
@@ -43,9 +42,9 @@ def settled(
     if len(orders) > 1:
         return None
     given = orders.pop()
-    if len(given) < 2 or not schema.by_name.keys() >= set(given):
+    if not schema.by_name.keys() >= set(given):
         return None
-    columns: dict[str, Sequence[Any]] = dict(zip(given, zip(*map(itemgetter(*given), rows), strict=True), strict=True))
+    columns: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in given}
     try:
         is_as_given = _complete(schema, columns, trusted, default, range(next_key, next_key + len(rows)))
         pkeys = _pkeys(schema, columns)

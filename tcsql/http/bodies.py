@@ -209,9 +209,10 @@ class RowReader:
         A line end inside a text is no JSON and braces must match: there are as many objects as lines only if each
         line is one of them.
         """
-        if not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
+        text = b"\n".join(lines)
+        if text[:1] != b"{" or text[-1:] != b"}" or text.count(b"}\n{") != len(lines) - 1:
             return None
-        body = b"[%b]" % b",\n".join(lines)
+        body = b"[%b]" % text.replace(b"\n", b",\n")
         try:
             rows = None if _has_long_number(body) else orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -222,6 +223,8 @@ class RowReader:
             return None
         if any(isinstance(row.get(name), float) for name in self._decimals for row in rows):
             return None
+        if not self._json_columns and b'"pkey"' not in body and b"\\u" not in body:
+            return cast(list[Row], rows)  # nothing that ``_row`` would change
         return list(map(self._row, rows))
 
     def values(self, body: bytes) -> Row:
