@@ -171,6 +171,8 @@ class Server:
         self._maintenance.add_done_callback(_report_failure)
         schemas = store.database.schemas()
         rows = store.recovered.rows
+        for note in store.recovered.notes:
+            logger.warning("recovery: %s", note)
         self._announce(
             f"tcsql ready on {self.url} "
             f"({_count(len(schemas), 'table')}, {_count(rows, 'row')}, recovered in {self._recovery_s:.1f} s)"

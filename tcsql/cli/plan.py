@@ -12,7 +12,7 @@ from tcsql.cli.console import safe, table_of
 
 def plan_of(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What to print, in order."""
-    yield f"{safe(plan['table'])}: {plan['rows']} rows, {plan['rows_examined']} examined"
+    yield f"{safe(plan['table'])}: {plan['rows']} rows, {plan['rows_examined']} examined in {plan['time_us']} us"
     chosen = [_spelt(access) for access in plan["chosen"]]
     for alternative in plan["alternatives"]:
         where = " | ".join(alternative["where"]) or "every row"

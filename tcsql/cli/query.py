@@ -100,5 +100,5 @@ def _answer_from_store(text: bytes, data: Path) -> bytes:
         if not isinstance(request, ReadRequest):
             raise BadRequest("only reads work on a closed store", "start the server for writes: tcsql serve")
         if request.explain:
-            return render.document(store.database.explain(request.query))
+            return render.document(store.explain_now(request.query))
         return render.result(store.query(request.query), request.bigint_text)

@@ -90,6 +90,7 @@ def test_explain_says_what_was_chosen(server: Running, posts: str) -> None:
     plan = server.get(f"command=explain&table={posts}&where=uid:NUMEQ:1").json()
     assert plan["chosen"][0]["index"] == "uid"
     assert plan["rows_examined"] <= 4
+    assert 0 < plan["time_us"] < 1_000_000
 
 
 def test_big_integers_are_numbers_or_strings_as_asked(server: Running, posts: str) -> None:
