@@ -35,6 +35,7 @@ FREQUENT = (
 )
 LISTS = (Operator.STRAND, Operator.STROR, Operator.STROREQ, Operator.NUMBT, Operator.NUMOREQ)
 RANGES = (Operator.NUMGT, Operator.NUMGE, Operator.NUMLT, Operator.NUMLE, Operator.NUMBT, Operator.STRBW)
+INVERTED = (Operator.STRINC, Operator.STRINC, Operator.FTSPH, Operator.FTSAND, Operator.FTSOR, Operator.FTSEX)
 LIMITS = (0, 1, 2, 3, 5, 10, 100, 1_000)
 SKIPS = (0, 0, 0, 1, 2, 5, 50)
 NATURAL = {True: OrderKind.NUM, False: OrderKind.STR}
@@ -96,6 +97,11 @@ class Questions:
 
     def aimed(self) -> Conjunction:
         """Points on the first columns of an index, perhaps a range of the next: what indexes are for."""
+        inverted = [index.columns[0] for index in self.schema.indexes if index.fulltext]
+        if inverted and self.dice.random() < 0.4:
+            name = self.dice.choice(inverted)
+            operator = self.dice.choice(INVERTED)
+            return (Condition(name, operator, self.operand(operator, self.type_of(name))),)
         found = []
         columns = self.indexed()
         for name in columns[: self.dice.randint(1, len(columns))]:
@@ -116,7 +122,8 @@ class Questions:
 
     def filter(self) -> Filter:
         count = self.dice.choice((0, 1, 1, 1, 1, 2, 3, 4))
-        return Filter(tuple(self.conjunction() for _ in range(count)))
+        make = self.aimed if self.dice.random() < 0.4 else self.conjunction
+        return Filter(tuple(make() for _ in range(count)))
 
     def narrow_filter(self) -> Filter:
         """For deletes: mostly leaves rows behind, or random histories would tell of empty tables only."""
