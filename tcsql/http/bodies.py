@@ -168,12 +168,11 @@ def _texts(value: object, levels: int) -> list[str]:
 class RowReader:
     """Reads the rows of one table; make one per request and schema."""
 
-    __slots__ = ("_decimals", "_json_columns", "_schema", "exact")
+    __slots__ = ("_json_columns", "_schema", "exact")
 
     def __init__(self, schema: TableSchema) -> None:
         self._schema = schema
-        self._decimals = [column.name for column in schema.columns if column.type.kind is Kind.DECIMAL]
-        self.exact = bool(self._decimals)
+        self.exact = any(column.type.kind is Kind.DECIMAL for column in schema.columns)
         self._json_columns = [column.name for column in schema.columns if column.type.kind is Kind.JSON]
 
     def rows(self, body: bytes) -> list[Row]:
@@ -219,10 +218,10 @@ class RowReader:
             return None
         if rows is None or len(rows) != len(lines):
             return None
-        if _NESTED.search(body) and not _is_shallow(rows, MAX_LEVELS):
+        if _NESTED.search(body) and (self.exact or not _is_shallow(rows, MAX_LEVELS)):
             return None
-        if any(isinstance(row.get(name), float) for name in self._decimals for row in rows):
-            return None
+        if self.exact and any(isinstance(value, float) for row in rows for value in row.values()):
+            return None  # it had digits that its column, of whatever type, is to have too
         if not self._json_columns and b'"pkey"' not in body and b"\\u" not in body:
             return cast(list[Row], rows)  # nothing that ``_row`` would change
         return list(map(self._row, rows))
