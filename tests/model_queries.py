@@ -136,18 +136,16 @@ class ModelTable:
         return [row for row in self.rows.values() if matches(self.schema, row, where)]
 
     def select(self, query: Select, after: Position | None = None, before: Position | None = None) -> ModelPage:
-        order = query.order
-        by_position = cmp_to_key(lambda a, b: compare(a[0], b[0], directions_of(order)))  # type: ignore[index]  # pairs
-        found = sorted(
-            ((position(self.schema, row, order), row) for row in self.matching(query.where)), key=by_position
-        )
+        order, directions = query.order, directions_of(query.order)
+        found = [(position(self.schema, row, order), row) for row in self.matching(query.where)]
+        found.sort(key=_by_position(directions))
         total = len(found)
         start, stop = query.skip, query.skip + query.limit
         if after is not None:
-            start = sum(compare(at, after, directions_of(order)) <= 0 for at, _ in found)
+            start = sum(compare(at, after, directions) <= 0 for at, _ in found)
             stop = start + query.limit
         elif before is not None:
-            stop = sum(compare(at, before, directions_of(order)) < 0 for at, _ in found)
+            stop = sum(compare(at, before, directions) < 0 for at, _ in found)
             start = max(0, stop - query.limit)
         names = query.columns if query.columns is not None else self.schema.names
         rows = [{name: row[name] for name in names} for _, row in found[start:stop]]
