@@ -81,7 +81,7 @@ def parse_expression(expression: str) -> list[Unit]:
     [Unit(alternatives=('a',), excluded=False), Unit(alternatives=('b', 'c d'), excluded=False), \
 Unit(alternatives=('e',), excluded=True)]
     """
-    units: list[Unit] = []
+    units: list[tuple[list[str], bool]] = []  # alternatives, excluded
     joiner = "&&"
     for match in _WORD.finditer(normalise(expression)):
         quoted, word = match.groups()
@@ -92,11 +92,11 @@ Unit(alternatives=('e',), excluded=True)]
         if joiner == "||":
             if not units:
                 return []
-            units[-1] = Unit((*units[-1].alternatives, phrase), units[-1].excluded)
+            units[-1][0].append(phrase)
         else:
-            units.append(Unit((phrase,), joiner == "!!"))
+            units.append(([phrase], joiner == "!!"))
         joiner = "&&"
-    return units
+    return [Unit(tuple(alternatives), excluded) for alternatives, excluded in units]
 
 
 def phrase_test(expression: str) -> Callable[[str], bool]:
