@@ -126,6 +126,23 @@ def test_a_cursor_divides_every_run_of_a_list_of_values(
         page = duel.turn(duel.bookmarks(query, page)[0])
 
 
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_cursor_on_null_lies_behind_all_values_of_another_alternative(descending: bool) -> None:
+    duel = filled()
+    duel.change(Upsert("t", [{"id": number, "uid": None} for number in range(50, 54)]))
+    null, some = Condition("uid", Operator.NULL, ""), Condition("uid", Operator.NUMGE, "1")
+    few = Condition("id", Operator.NUMLE, "1000")
+    query = Select(
+        "t", where=Filter(((null, few), (some, few))), order=(OrderTerm("uid", OrderKind.NUM, descending),), limit=3
+    )
+    pages = [first_page(duel, query)]
+    while pages[-1].next is not None:
+        pages.append(duel.turn(duel.bookmarks(query, pages[-1])[-1]))
+    while pages[-1].prev is not None:
+        pages.append(duel.turn(duel.bookmarks(query, pages[-1])[0]))
+    assert pages[-1].rows == pages[0].rows and len(pages) > 10
+
+
 def test_page_size_and_columns_may_change_between_pages() -> None:
     duel = filled()
     query = Select("t", order=BY_UID, limit=5)

@@ -72,7 +72,7 @@ def walk(duel: Duel, query: Select, forward: bool) -> list[bytes]:
     raise AssertionError("the pages never end")
 
 
-@effort(40)
+@effort(150)
 @given(filled(), st.data(), st.integers(1, 7), st.booleans())
 def test_pages_by_cursor_glued_together_are_the_whole(
     table: tuple[TableSchema, list[Row], list[IndexDef]], data: st.DataObject, size: int, forward: bool

@@ -48,12 +48,14 @@ KEY_ONLY_COST: Final = 0.15
 class Stream:
     """Runs one behind the other, in output order; ``equal``: the columns that are fixed within it.
 
-    ``null_column``: the last run holds the rows where this column is NULL, the ones before it those where it is not.
+    ``following``: the column that comes next in the index. It is NULL in the rows of the last run if
+    ``has_null_run``, and in no others.
     """
 
     runs: tuple[Run, ...]
     equal: dict[str, KeyValue]
-    null_column: str | None = None
+    following: str | None = None
+    has_null_run: bool = False
 
     @property
     def size(self) -> int:
@@ -285,10 +287,15 @@ def _bind(template: Template, operands: _Operands, max_streams: int) -> Access |
     ranges = operands.spans(template.ranged) if template.ranged else template.spans
     if template.reverse and template.ranged:
         ranges = ranges[::-1]
-    null_column = None if template.ranged or len(ranges) == 1 else template.following
-    run = template.index.run
+    has_null_run = not template.ranged and len(ranges) > 1
+    run, following = template.index.run, template.following
     streams = [
-        Stream(tuple([run(equal, span) for span in ranges]), dict(zip(template.equal, equal, strict=True)), null_column)
+        Stream(
+            tuple([run(equal, span) for span in ranges]),
+            dict(zip(template.equal, equal, strict=True)),
+            following,
+            has_null_run,
+        )
         for equal in product(*points)
     ]
     if combinations > 1:

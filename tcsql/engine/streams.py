@@ -74,9 +74,10 @@ def _comes_first(fixed: KeyValue, at_cursor: KeyValue, reverse: bool) -> bool:
 
 
 def _seek_run(stream: Stream, place: int, values: dict[str, KeyValue], run: Run, reverse: bool) -> tuple[int, int]:
-    if stream.null_column is not None and stream.null_column in values:
-        # NULL comes last in both directions, so the run of the other kind lies wholly on one side.
-        holds_null, wants_null = place == len(stream.runs) - 1, values[stream.null_column] is None
+    if stream.following in values:
+        # NULL comes last in both directions, so a run of the other kind lies wholly on one side.
+        holds_null = stream.has_null_run and place == len(stream.runs) - 1
+        wants_null = values[stream.following] is None
         if holds_null != wants_null:
             return (run.size, run.size) if wants_null else (0, 0)
     low, high = run.seek(values)
