@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +53,8 @@ def test_every_set_of_indexes_gives_the_same_answer(
     for query in data.draw(questions(aim, 15)):
         for duel.database in engines:
             duel.ask(query)
+        plan = engines[-1].explain(query)
+        assert orjson.dumps(plan), "an explanation can be sent"
 
 
 def walk(duel: Duel, query: Select, forward: bool) -> list[bytes]:
