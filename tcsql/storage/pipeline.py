@@ -52,6 +52,11 @@ class Pipeline:
     def is_threaded(self) -> bool:
         return self._committer is not None
 
+    @property
+    def has_room(self) -> bool:
+        """Whether ``room`` returns at once."""
+        return self._pending_ops <= PENDING_OPS
+
     async def room(self) -> None:
         """Return when not too much is pending; raises why that was refused."""
         while self._pending_ops > PENDING_OPS:
@@ -100,10 +105,13 @@ class Pipeline:
         while self.pending and self.pending[0].lsn <= lsn:
             ticket = self.pending.popleft()
             self._pending_ops -= ticket.ops
-            ticket.settle()
             tickets.append(ticket)
         if tickets:
-            self._watcher.settled(lsn, tickets)
+            try:
+                self._watcher.settled(lsn, tickets)  # first: who is called back finds ``durable_lsn`` grown
+            finally:
+                for ticket in tickets:
+                    ticket.settle()
 
     def close(self) -> None:
         """Write what is pending, settle or refuse it, end the committer. Blocks."""
@@ -181,6 +189,8 @@ class Pipeline:
             error = OutcomeUnknown("refused writes could not be taken back", "restart: the file holds the truth")
             raise
         finally:
-            for ticket in tickets:
-                ticket.settle(error)
-            self._watcher.refused(error, tickets)
+            try:
+                self._watcher.refused(error, tickets)
+            finally:
+                for ticket in tickets:
+                    ticket.settle(error)

@@ -207,10 +207,16 @@ class Store:
     def _end_turn(self) -> None:
         self._turn_began = None
 
-    def submit(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Ticket:
-        """Check and apply now; ``await ticket.wait()`` for the durable part. Needs a running event loop.
+    @property
+    def has_room(self) -> bool:
+        """Whether ``commit`` would begin at once: when not, too much is on its way to the disk."""
+        return self._pipeline.has_room
 
-        Raises as ``commit`` does, with nothing done. Does not wait when too much is pending: ``commit`` does.
+    def submit(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Ticket:
+        """Check and apply now; ``ticket.on_settled`` or ``await ticket.wait()`` tell when that is durable.
+
+        Needs a running event loop. Raises as ``commit`` does, with nothing done. Does not wait when too much is
+        pending, as ``commit`` does: ask ``has_room`` first.
         """
         ticket = self._check_and_apply(changes, origin)
         if not ticket.settled:

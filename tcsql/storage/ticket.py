@@ -7,12 +7,16 @@ which never change. It is settled exactly once: durable, or refused with an erro
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from tcsql.engine.change import Batch, SchemaBatch, Tally
 from tcsql.engine.database import Undo
 from tcsql.errors import TCSQLError
+
+logger = logging.getLogger("tcsql.storage")
 
 
 class Level(Enum):
@@ -51,9 +55,12 @@ class Committed:
 
 
 class Ticket:
-    """One applied batch on its way to the disk; ``ops``: its row operations, a schema change counts as one."""
+    """One applied batch on its way to the disk; ``ops``: its row operations, a schema change counts as one.
 
-    __slots__ = ("_error", "_waiters", "batch", "level", "lsn", "ops", "origin", "settled", "undo")
+    ``error`` says why it was refused, once it is settled; None when it is durable.
+    """
+
+    __slots__ = ("_callbacks", "batch", "error", "level", "lsn", "ops", "origin", "settled", "undo")
 
     def __init__(self, lsn: int, batch: Batch, undo: Undo, origin: Origin, level: Level) -> None:
         self.lsn = lsn
@@ -63,8 +70,8 @@ class Ticket:
         self.origin = origin
         self.level = level
         self.settled = False
-        self._error: TCSQLError | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self.error: TCSQLError | None = None
+        self._callbacks: list[Callable[[Ticket], None]] | None = None
 
     @property
     def tally(self) -> Tally:
@@ -80,24 +87,50 @@ class Ticket:
         source = self.origin.source
         return None if source is None else (source, self.origin.position)
 
+    @property
+    def is_answerable(self) -> bool:
+        """Whether its level of durability is reached: what does not wait for the disk is answered at once."""
+        return self.settled or self.level is not Level.ALWAYS
+
+    def on_settled(self, callback: Callable[[Ticket], None]) -> None:
+        """Call ``callback(ticket)`` once, on the event loop's thread: when it settles, at once if it has already.
+
+        For who needs no task: a callback costs 0.1 us, a future and the task that waits for it 10 us. What a callback
+        raises is logged: it is no reason to keep the other tickets of the group waiting.
+        """
+        if self.settled:
+            self._call(callback)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
+        else:
+            self._callbacks.append(callback)
+
     async def wait(self) -> None:
         """Return when the batch is durable; raises why it was refused. A cancelled waiter changes nothing."""
         if not self.settled:
             waiter = asyncio.get_running_loop().create_future()
-            if self._waiters is None:
-                self._waiters = [waiter]
-            else:
-                self._waiters.append(waiter)
+            self.on_settled(lambda _: _wake(waiter))
             await waiter
-        if self._error is not None:
+        if self.error is not None:
             # A fresh one for each waiter: an exception that is raised twice collects both tracebacks.
-            raise type(self._error)(self._error.message, self._error.hint, **self._error.extra)
+            raise type(self.error)(self.error.message, self.error.hint, **self.error.extra)
 
     def settle(self, error: TCSQLError | None = None) -> None:
+        """Once: tell everybody who asked."""
         self.settled = True
         self.undo = None
-        self._error = error
-        for waiter in self._waiters or ():
-            if not waiter.done():  # done: its task was cancelled
-                waiter.set_result(None)
-        self._waiters = None
+        self.error = error
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            self._call(callback)
+
+    def _call(self, callback: Callable[[Ticket], None]) -> None:
+        try:
+            callback(self)
+        except Exception:  # a bug of the caller's, who is known by its traceback only
+            logger.exception("a callback of a settled write failed")
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():  # done: its task was cancelled
+        waiter.set_result(None)

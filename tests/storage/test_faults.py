@@ -19,7 +19,7 @@ from tcsql.errors import NoSpace, OutcomeUnknown, Overloaded, ReadOnly, SetupErr
 from tcsql.storage import committer, file, sqlite, wal
 from tcsql.storage.options import StoreOptions
 from tcsql.storage.store import Store
-from tcsql.storage.ticket import Level, Origin
+from tcsql.storage.ticket import Level, Origin, Ticket
 from tests.storage.faults import Disk, Fault, failing, faulty_disk, no_space
 from tests.storage.support import COUNTED, TEXT, Contents, contents, create_all, post, posts
 
@@ -120,6 +120,26 @@ def test_everything_pending_is_reverted_newest_first_and_all_are_told(tmp_path: 
     run(tmp_path, disk, work, interval_ms=60_000)
     held = reopened(tmp_path)
     assert set(held) == {"posts", "counted", "named", "pairs"} and len(held["posts"][1]) == 21
+
+
+def test_a_callback_of_a_refused_write_finds_the_reason_and_the_rows_taken_back(tmp_path: Path, disk: Disk) -> None:
+    async def work(store: Store, disk: Disk) -> None:
+        seen: list[tuple[type, bool, object]] = []
+        disk.fault = no_space
+
+        def note(ticket: Ticket) -> None:
+            seen.append((type(ticket.error), ticket.settled, store.query(Count("posts"))))
+
+        tickets = [store.submit(posts(number)) for number in (1, 2)]
+        for ticket in tickets:
+            ticket.on_settled(note)
+        for ticket in tickets:
+            with pytest.raises(NoSpace):
+                await ticket.wait()
+        assert seen == [(NoSpace, True, CountResult(0))] * 2
+        disk.fault = None
+
+    run(tmp_path, disk, work)
 
 
 def test_writes_that_arrive_during_a_failing_transaction_are_reverted_too(tmp_path: Path, disk: Disk) -> None:

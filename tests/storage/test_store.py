@@ -32,6 +32,7 @@ from tcsql.errors import InvalidValue, NoMemory, SetupError, Stopping, UnknownTa
 from tcsql.storage.changelog import LoggedChange
 from tcsql.storage.check import check_store
 from tcsql.storage.options import StoreOptions
+from tcsql.storage.pipeline import PENDING_OPS
 from tcsql.storage.store import Store
 from tcsql.storage.ticket import Level, Origin, Ticket
 from tests.storage.support import COUNTED, POSTS, TEXT, contents, create_all, post, posts
@@ -87,6 +88,61 @@ def test_a_write_is_visible_before_it_is_durable(tmp_path: Path) -> None:
         assert not ticket.settled and store.durable_lsn < ticket.lsn == store.lsn
         await ticket.wait()
         assert ticket.settled and store.durable_lsn == ticket.lsn
+
+    run(tmp_path, work)
+
+
+def test_a_callback_is_called_once_when_its_write_is_durable(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        seen: list[tuple[int, int, bool]] = []
+
+        def note(ticket: Ticket) -> None:
+            seen.append((ticket.lsn, store.durable_lsn, ticket.error is None))
+
+        ticket = store.submit(posts(1))
+        ticket.on_settled(note)
+        ticket.on_settled(note)
+        assert seen == [] and not ticket.is_answerable
+        await ticket.wait()
+        assert seen == [(ticket.lsn, ticket.lsn, True)] * 2 and ticket.is_answerable
+        ticket.on_settled(note)  # settled already: at once
+        assert len(seen) == 3
+
+    run(tmp_path, work)
+
+
+def test_a_callback_that_fails_keeps_nobody_else_waiting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(ticket: Ticket) -> None:
+        raise ZeroDivisionError
+
+    async def work(store: Store) -> None:
+        first, second = store.submit(posts(1)), store.submit(posts(2))
+        first.on_settled(fail)
+        await second.wait()
+        await first.wait()
+
+    run(tmp_path, work)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_levels_below_always_are_answerable_at_once(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        assert store.submit(posts(1)).is_answerable
+        assert not store.submit(posts(2), Origin(Level.ALWAYS)).is_answerable
+
+    run(tmp_path, work, INTERVAL)
+
+
+def test_room_ends_when_too_much_is_pending_and_comes_back(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        assert store.has_room
+        last = None
+        for start in range(0, PENDING_OPS + 1, 1_000):
+            last = store.submit(posts(*range(start, start + 1_000)))
+        assert not store.has_room
+        assert last is not None
+        await last.wait()
+        assert store.has_room
 
     run(tmp_path, work)
 
