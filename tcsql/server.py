@@ -36,6 +36,7 @@ from tcsql.http.endpoints import BACKUP_PREFIX, Api
 from tcsql.metrics import Metrics
 from tcsql.schemafile import adopt_schema
 from tcsql.settings import Settings, memory_bytes
+from tcsql.stalls import StallMeter
 from tcsql.storage import memory
 from tcsql.storage.options import StoreOptions
 from tcsql.storage.store import Store
@@ -99,7 +100,9 @@ class Server:
         self._recovered = (0, 0)
         self._recovery_s = 0.0
         self._maintenance: asyncio.Task[None] | None = None
-        self.api = Api(settings, Metrics(), self._progress)
+        metrics = Metrics()
+        self._stalls = StallMeter(lambda: sum(metrics.requests.values()))
+        self.api = Api(settings, metrics, self._progress, self._stalls)
         config = uvicorn.Config(
             create_app(self.api),
             http="httptools",
@@ -122,6 +125,7 @@ class Server:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
+        self._stalls.start()
         store = None
         try:
             self._announce(f"tcsql listening on {self.url}")
@@ -134,6 +138,7 @@ class Server:
         finally:
             self._stop()
             await serving
+            self._stalls.stop()
             if store is not None:
                 store.close()
 

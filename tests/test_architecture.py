@@ -22,6 +22,7 @@ LAYERS = {
     "tcsql.errors": -1,  # everybody raises
     "tcsql.settings": 0,
     "tcsql.metrics": 0,
+    "tcsql.stalls": 0,
     "tcsql.literals": 0,
     "tcsql.engine": 1,
     "tcsql.sql": 2,

@@ -45,6 +45,7 @@ from tcsql.http.writes import Writer
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.sql import create_table_sql
+from tcsql.stalls import StallMeter
 from tcsql.storage.store import Store
 
 LSN_HEADER: Final = b"tcsql-lsn"
@@ -70,8 +71,13 @@ class Api:
     """The endpoints of one server. ``progress``: what recovery says of itself while there is no store yet."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, progress: Callable[[], Mapping[str, object]] = dict[str, object]
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        progress: Callable[[], Mapping[str, object]] = dict[str, object],
+        stalls: StallMeter | None = None,
     ) -> None:
+        self._stalls = stalls
         self.metrics = metrics
         self._settings = settings
         self._progress = progress
@@ -205,6 +211,7 @@ class Api:
                 for table, schema in zip(store.database.status(), store.database.schemas(), strict=True)
             ],
             "metrics": self.metrics.plain(),
+            **({"stalls": self._stalls.status()} if self._stalls is not None else {}),
         }
         return Reply(200, render.document(body))
 
