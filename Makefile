@@ -2,12 +2,14 @@
 # make test    everything installed that the tests need, then all tests
 # make check   format, lint, types: before every commit
 # make bench   the figures of docs/benchmarks.md
+# make bench-sweep   is any list slow? every kind of query at every selectivity, for docs/performance.md
+# make loadtest      10,000 users by locust against a server of its own, see loadtest/README.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATA ?= .demo
 
-.PHONY: demo test check format bench torture docs clean
+.PHONY: demo test check format bench bench-sweep loadtest torture docs clean
 
 $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +38,16 @@ format: $(VENV)/.stamp
 
 bench: $(VENV)/.stamp
 	$(BIN)/python -m benchmarks
+
+bench-sweep: $(VENV)/.load
+	$(BIN)/python -m benchmarks.sweep
+
+loadtest: $(VENV)/.load
+	$(BIN)/python -m loadtest.locust_run $(LOADTEST_OPTIONS)
+
+$(VENV)/.load: $(VENV)/.stamp
+	$(BIN)/pip install --quiet --editable ".[load]"
+	touch $@
 
 docs: $(VENV)/.stamp
 	$(BIN)/python -m docs.generate
