@@ -6,18 +6,38 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcsql.engine import cost, directory, executor, gather, index, packed, page, planner, postings, table
+from tcsql.engine import (
+    building,
+    cost,
+    directory,
+    dismantling,
+    executor,
+    gather,
+    index,
+    packed,
+    page,
+    planner,
+    postings,
+    table,
+)
 
 SMALL: tuple[tuple[object, str, object], ...] = (
     (postings, "LIST_LIMIT", 6),
     (packed, "BLOCK", 4),
+    (packed, "NOTED", 2),
     (gather, "CHUNK_ROWS", 3),
     (directory, "BLOCK", 4),
     (index, "MIN_REPETITION", 2),
     (table, "MANY_ROWS", 2),
     (table, "RESHAPE_AT", frozenset({8, 16, 32})),
     (table, "BUILD_AT_ONCE", 10),
+    (table, "BUILD_AT_ONCE_UNASKED", 6),
     (table, "SLICE_ROWS", 3),
+    (building, "SLICE_ROWS", 3),
+    (building, "TEXT_SLICE_ROWS", 3),
+    (building, "SAMPLE_ROWS", 7),
+    (building, "INTERN_LIMIT", 4),
+    (dismantling, "STEP_ENTRIES", 6),
     (executor, "SLICE_ROWS", 5),
     (cost, "MIN_WALK_ROWS", 4),
     (planner, "MAX_RUNS", 3),

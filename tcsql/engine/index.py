@@ -17,15 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
+from math import inf
 from typing import Final, Protocol
-
-from sortedcontainers import SortedList
 
 from tcsql.engine import postings
 from tcsql.engine.change import Row
 from tcsql.engine.directory import Directory
 from tcsql.engine.keys import Codec, Key, KeyValue, Leaf, sort_key_reader
-from tcsql.engine.packed import PackedList
+from tcsql.engine.packed import BlockList
 from tcsql.engine.schema import Column, IndexDef
 from tcsql.engine.spans import EVERY_VALUE, Span
 from tcsql.engine.values import PKey
@@ -168,6 +167,10 @@ class OrderedIndex:
 
     # --- changing -------------------------------------------------------------------------------------------
 
+    def begin(self, partitioned: bool) -> None:
+        """Empty, in the shape that is known to be the right one: for an index that grows row by row."""
+        self._shape(partitioned)
+
     def build(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey], keys_of: KeysOf) -> None:
         """Replace the content by these rows' entries, sorted once. O(n log n), O(n) when they come sorted."""
         self._shape(partitioned=not self.keeps_shape and len(set(columns[0])) * MIN_REPETITION <= len(pkeys))
@@ -187,12 +190,18 @@ class OrderedIndex:
 
     def add(self, values: Sequence[KeyValue], pkey: PKey) -> None:
         """One entry more. O(log n)."""
+        if self.partitioned:
+            self.add_key(values[0], self.codec.key(values[1:], pkey))
+        else:
+            self.add_key(None, self.codec.key(values, pkey))
+
+    def add_key(self, value: KeyValue, key: Key) -> None:
+        """The same with a key of the index's codec that is made already; ``value``: the leaf, if partitioned."""
         self._size += 1
         if not self.partitioned:
-            self.whole = postings.add(self.whole, self.codec.key(values, pkey))
+            self.whole = postings.add(self.whole, key)
             return
-        value = values[0]
-        self.leaves[value] = postings.add(self._leaf_of(value), self.codec.key(values[1:], pkey))
+        self.leaves[value] = postings.add(self._leaf_of(value), key)
         if value is not None:
             self.directory.grow(value, 1)
 
@@ -269,6 +278,25 @@ class OrderedIndex:
             stop = directory.rows_below(span.high, inclusive=not span.high_open)
         return DirectoryRun(self, start, stop)
 
+    def within(self, equal: Sequence[KeyValue]) -> Run:
+        """Entries whose first columns equal ``equal``, whatever follows, NULL too. Two bisections at most.
+
+        Without ``equal`` those whose first column is not NULL.
+        """
+        if not equal:
+            return self.run(())
+        codec, leaf = self.codec, self.whole
+        if self.partitioned:
+            found = self.leaves.get(equal[0])
+            leaf, equal = found if found is not None else [], equal[1:]
+        if not equal:
+            return LeafRun(leaf, codec, 0, len(leaf))
+        return LeafRun(leaf, codec, codec.first(leaf, equal), codec.last(leaf, equal))
+
+    def between(self, equal: Sequence[KeyValue], low: KeyValue | float, high: KeyValue | float) -> Run:
+        """``run`` of the keys from low to high, both included; infinity: unbounded, without NULL. Two bisections."""
+        return self.run(equal, Span(None if low == -inf else low, None if high == inf else high))
+
     def _leaf_run(self, leaf: Leaf, equal: Sequence[KeyValue], span: Span) -> LeafRun:
         codec = self.codec
         if len(equal) == len(codec.columns):
@@ -298,9 +326,7 @@ class OrderedIndex:
         for leaf in leaves:
             keys = list(leaf)
             assert keys == sorted(keys), f"index {self.definition.name}: entries out of order"
-            if isinstance(leaf, SortedList):
-                leaf._check()  # type: ignore[attr-defined]  # noqa: SLF001  # the library's own invariant check
-            elif isinstance(leaf, PackedList):
+            if isinstance(leaf, BlockList):
                 leaf.check_invariants()
         assert self._size == sum(map(len, leaves)), f"index {self.definition.name}: entry count"
         if self.partitioned:

@@ -46,13 +46,21 @@ class Column:
 
 @dataclass(frozen=True)
 class IndexDef:
-    """A declared index: ordered over its columns, or full text over its one column. ``unique`` is not enforced."""
+    """An index: ordered over its columns, or full text over its one column. ``unique`` is not enforced.
+
+    ``automatic``: nobody has declared it; it was made because queries needed it, and goes when memory is short.
+    """
 
     name: str
     columns: tuple[str, ...]
     unique: bool = False
     fulltext: bool = False
     notes: tuple[str, ...] = ()
+    automatic: bool = False
+
+    def has_entries_of(self, other: IndexDef) -> bool:
+        """Whether both hold the same entries, whatever they are called."""
+        return self.columns == other.columns and self.fulltext == other.fulltext
 
     def renamed(self, names: Mapping[str, str]) -> IndexDef:
         """The same index after columns were renamed."""
@@ -76,6 +84,13 @@ class TableSchema:
     history: Mapping[int, tuple[tuple[str | None, str], ...]] = field(default_factory=dict)
     #: What rows hold in a column that was added after they were written.
     fills: Mapping[str, JsonValue] = field(default_factory=dict)
+    #: Automatic indexes that somebody has dropped: they are not made again.
+    forbidden: tuple[IndexDef, ...] = ()
+
+    @cached_property
+    def declared_indexes(self) -> tuple[IndexDef, ...]:
+        """The indexes that people have asked for."""
+        return tuple(index for index in self.indexes if not index.automatic)
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -160,6 +175,12 @@ class TableSchema:
         for column in data["columns"]:
             column["type"]["kind"] = column["type"]["kind"].value
         data["history"] = {str(layout): moves for layout, moves in self.history.items()}
+        # Left out where they say nothing: programs that did not know them can read the schema then.
+        for index in data["indexes"]:
+            if not index["automatic"]:
+                del index["automatic"]
+        if not self.forbidden:
+            del data["forbidden"]
         return data
 
     @classmethod
@@ -170,12 +191,16 @@ class TableSchema:
             kind = item["type"]
             type_ = ColumnType(**{**kind, "kind": Kind(kind["kind"]), "members": tuple(kind["members"])})
             columns.append(Column(**{**item, "type": type_}))
-        indexes = [
-            IndexDef(**{**item, "columns": tuple(item["columns"]), "notes": tuple(item["notes"])})
-            for item in data["indexes"]
-        ]
+        indexes, forbidden = (
+            tuple(
+                IndexDef(**{**item, "columns": tuple(item["columns"]), "notes": tuple(item["notes"])})
+                for item in data.get(part, ())
+            )
+            for part in ("indexes", "forbidden")
+        )
         history = {int(layout): tuple((old, new) for old, new in moves) for layout, moves in data["history"].items()}
-        plain = {**data, "columns": tuple(columns), "indexes": tuple(indexes), "history": history}
+        plain = {**data, "columns": tuple(columns), "indexes": indexes, "forbidden": forbidden}
+        plain["history"] = history
         return cls(**{**plain, "primary_key": tuple(data["primary_key"]), "notes": tuple(data["notes"])})
 
 

@@ -9,9 +9,10 @@ Cost of one row written: decoding before and after (0.5 us each) and about 2 us 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
 
+from tcsql.engine.building import Build, Index, add_entries, columns_of, gathered_for
 from tcsql.engine.change import RowOp
+from tcsql.engine.dismantling import dismantle
 from tcsql.engine.gather import Gathered, chunks
 from tcsql.engine.index import RESHAPE_AT, KeysOf, OrderedIndex
 from tcsql.engine.keys import Codec, Key, KeyValue, make_codec
@@ -20,11 +21,12 @@ from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.textindex import TextIndex
 from tcsql.engine.values import PKey
 
-Index = OrderedIndex | TextIndex
 PRIMARY = IndexDef("PRIMARY", ())
-#: An index on a table of at most this many rows is built at once (about 50 ms would be 30,000 rows).
+#: An index that somebody asks for is built at once on a table of at most this many rows: 30 ms.
 BUILD_AT_ONCE = 10_000
-#: Rows that ``maintain`` moves or indexes before it asks again whether to go on: about 1 ms.
+#: The same for an index that nobody waits for: 3 ms.
+BUILD_AT_ONCE_UNASKED = 1_000
+#: Rows that ``maintain`` moves before it asks again whether to go on: about 1 ms.
 SLICE_ROWS = 100
 #: New rows in one batch from which on column by column is faster than row by row.
 MANY_ROWS = 16
@@ -47,7 +49,9 @@ class Table:
         self._codecs: dict[tuple[str, ...], Codec] = {}
         self.primary = OrderedIndex(PRIMARY, (), schema.pkey_columns, self._codec)
         self.indexes: dict[str, Index] = {definition.name: self._new_index(definition) for definition in schema.indexes}
-        self._building: dict[str, Iterator[PKey]] = {}
+        self._building: dict[Index, Build] = {}
+        #: Indexes that are no longer wanted, to be taken apart.
+        self._dropped: list[Index] = []
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,6 +86,18 @@ class Table:
             self._reshape(grown, len(self.rows))
         self.version += 1
 
+    @property
+    def takes_single_rows(self) -> bool:
+        """Whether a new row has to enter every index and nothing else; holds for one ``shape_version``."""
+        return not (self._bulk or self._building)
+
+    def grown_by_one(self) -> None:
+        """To be told after each row that entered by another way than ``apply``."""
+        self.version += 1
+        rows = len(self.rows)
+        if rows in RESHAPE_AT:
+            self._reshape(rows - 1, rows)
+
     def _apply_rows_only(self, ops: Sequence[RowOp]) -> None:
         rows = self.rows
         if all(op.before is None for op in ops):
@@ -96,14 +112,17 @@ class Table:
     def begin_bulk(self) -> None:
         """From here to ``end_bulk`` rows only are kept, no index: nothing but inserting by key may be asked."""
         self._bulk = True
+        self.shape_version += 1
 
     def end_bulk(self) -> None:
         """Sort every index once: 3 us a row, where keeping them meanwhile costs 2 us for each index."""
         self._bulk = False
         self._rebuild(list(self.indexes.values()))
+        for index in list(self._building):
+            self._finish(index)
 
     def _only_inserts(self, ops: Sequence[RowOp]) -> bool:
-        return all(op.before is None for op in ops) and all(index.ready for index in self.indexes.values())
+        return all(op.before is None for op in ops)
 
     def _insert_many(self, ops: Sequence[RowOp]) -> None:
         """New rows only: indexes take them column by column, in half the time."""
@@ -113,25 +132,37 @@ class Table:
             self.rows.add_new(pkeys, chunk)
             keys_of = _remembering()
             for index in self.indexes.values():
-                columns = [gathered.columns[column.name] for column in _columns_of(index)]
-                if isinstance(index, OrderedIndex):
+                columns = [gathered.columns[column.name] for column in columns_of(index)]
+                if not index.ready:
+                    self._add_covered(index, columns, pkeys)
+                elif isinstance(index, OrderedIndex):
                     index.add_many(columns, pkeys, keys_of)
                 else:
                     index.add_many(columns[0], pkeys)
             self.primary.add_many((), pkeys, keys_of)
+
+    def _add_covered(self, index: Index, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> None:
+        """Of new rows those behind the mark of an index under construction; most come ahead of it."""
+        covers = self._building[index].covers
+        places = [place for place, pkey in enumerate(pkeys) if covers(pkey)]
+        if places:
+            chosen = [[values[place] for place in places] for values in columns]
+            add_entries(index, chosen, [pkeys[place] for place in places])
 
     def _apply_one(self, op: RowOp) -> None:
         pkey = op.pkey
         before = decode(op.before) if op.before is not None and self.indexes else None
         after = decode(op.after) if op.after is not None and self.indexes else None
         for index in self.indexes.values():
+            if not index.ready and not self._building[index].covers(pkey):
+                continue
             old = index.values(before) if before is not None else None
             new = index.values(after) if after is not None else None
             if old == new:
                 continue
             if old is not None:
                 index.discard(old, pkey)  # type: ignore[arg-type]  # values of the index itself
-            if new is not None and (index.ready or not index.contains(new, pkey)):  # type: ignore[arg-type]  # as above
+            if new is not None:
                 index.add(new, pkey)  # type: ignore[arg-type]  # as above
         if op.before is None:
             self.primary.add((), pkey)
@@ -158,42 +189,41 @@ class Table:
         self._build(self.indexes.values(), gathered)
 
     def _gathered(self, indexes: Iterable[Index]) -> Gathered:
-        return Gathered(self.schema, chain.from_iterable(map(_columns_of, indexes)))
+        return gathered_for(self.schema, indexes)
 
     def _build(self, indexes: Iterable[Index], gathered: Gathered) -> None:
         columns, pkeys = gathered.columns, gathered.pkeys
         keys_of = _remembering()
         for index in indexes:
-            values = [columns[column.name] for column in _columns_of(index)]
+            values = [columns[column.name] for column in columns_of(index)]
             if isinstance(index, OrderedIndex):
                 index.build(values, pkeys, keys_of)
             else:
                 index.build(values[0], pkeys)
         self.primary.build((), pkeys, keys_of)
         self.version += 1
+        self.shape_version += 1
 
     # --- indexes --------------------------------------------------------------------------------------------
 
-    def add_index(self, definition: IndexDef) -> None:
-        """A new index: built at once on a small table, else in slices by ``maintain`` while writes go on."""
-        index = self.indexes[definition.name] = self._new_index(definition)
+    def _begin(self, index: Index) -> None:
+        """Begin with a new index: at once on a small table, else in slices by ``maintain`` while writes go on."""
         index.ready = False
-        self._building[definition.name] = iter(list(self.primary.run(()).pkeys(0, len(self), False)))
-        if len(self) <= BUILD_AT_ONCE:
+        self._building[index] = Build(index, self.rows, self.primary)
+        if len(self) <= (BUILD_AT_ONCE_UNASKED if index.definition.automatic else BUILD_AT_ONCE):
             self._rebuild([index])
-            self._finish(definition.name)
+            self._finish(index)
 
-    def drop_index(self, name: str) -> None:
-        """Forget an index, finished or not."""
-        del self.indexes[name]
+    def _finish(self, index: Index) -> None:
+        index.ready = True
         self.shape_version += 1
-        self._building.pop(name, None)
-
-    def _finish(self, name: str) -> None:
-        self.indexes[name].ready = True
-        self.shape_version += 1
-        self._building.pop(name, None)
+        del self._building[index]
         self.version += 1
+
+    def progress(self, index: Index) -> tuple[int, int] | None:
+        """Of an index under construction: rows done, and rows in all."""
+        build = self._building.get(index)
+        return build.progress if build is not None else None
 
     def _rebuild(self, indexes: Sequence[Index]) -> None:
         gathered = self._gathered(indexes)
@@ -211,25 +241,21 @@ class Table:
                 self._rebuild(changing)
 
     def maintain(self, more: Callable[[], bool]) -> bool:
-        """Background work while ``more()``: build indexes, move rows to the newest layout. True: work is left."""
+        """Background work while ``more()``: build indexes and take apart dropped ones, move rows to the newest layout.
+
+        Steps of less than a millisecond. True: work is left.
+        """
         while more():
             if self._building:
-                self._build_slice(next(iter(self._building)))
+                build = next(iter(self._building.values()))
+                if not build.step(self.schema):
+                    self._finish(build.index)
+            elif self._dropped:
+                if not dismantle(self._dropped[-1]):
+                    self._dropped.pop()
             elif not self.rows.migrate(SLICE_ROWS):
                 return False
-        return bool(self._building) or not self.rows.settled
-
-    def _build_slice(self, name: str) -> None:
-        index, pending = self.indexes[name], self._building[name]
-        batch = list(islice(pending, SLICE_ROWS))
-        for pkey in batch:
-            data = self.rows.get(pkey)
-            if data is not None:
-                values = index.values(decode(data))
-                if not index.contains(values, pkey):  # type: ignore[arg-type]  # values of the index itself
-                    index.add(values, pkey)  # type: ignore[arg-type]  # as above
-        if not batch:
-            self._finish(name)
+        return bool(self._building or self._dropped) or not self.rows.settled
 
     # --- schema ---------------------------------------------------------------------------------------------
 
@@ -240,13 +266,30 @@ class Table:
         if schema.layout != old.layout:
             self.rows.relayout(old, schema)
         self._rename({before: after for before, after in schema.history.get(old.layout, ()) if before is not None})
-        wanted = {definition.name: definition for definition in schema.indexes}
-        for name in [name for name, index in self.indexes.items() if wanted.get(name) != index.definition]:
-            self.drop_index(name)
-        for definition in schema.indexes:
-            if definition.name not in self.indexes:
-                self.add_index(definition)
+        self._fit_indexes(schema.indexes)
         self.version += 1
+
+    def _fit_indexes(self, wanted: Sequence[IndexDef]) -> None:
+        """Keep indexes whose entries are still wanted, under whatever name; drop the others, begin with new ones."""
+        spare = dict(self.indexes)
+        kept: dict[str, Index] = {}
+        for definition in wanted:
+            held = spare.get(definition.name)
+            if held is not None and held.definition.has_entries_of(definition):
+                kept[definition.name] = spare.pop(definition.name)
+        for definition in wanted:
+            same = (name for name, held in spare.items() if held.definition.has_entries_of(definition))
+            if definition.name not in kept and (name := next(same, None)) is not None:
+                kept[definition.name] = spare.pop(name)
+        for index in spare.values():
+            self._building.pop(index, None)
+            self._dropped.append(index)
+        fresh = {each.name: self._new_index(each) for each in wanted if each.name not in kept}
+        self.indexes = {each.name: kept[each.name] if each.name in kept else fresh[each.name] for each in wanted}
+        for definition in wanted:
+            self.indexes[definition.name].definition = definition
+        for index in fresh.values():
+            self._begin(index)
 
     def _rename(self, renamed: dict[str, str]) -> None:
         """Give codecs and indexes the new columns; no entry moves, as a name is in no key. O(indexes)."""
@@ -280,24 +323,26 @@ class Table:
         assert self.rows.bytes == self.rows.count_bytes(), f"{self.schema.name}: row bytes"
         for index in (self.primary, *self.indexes.values()):
             index.check_invariants()
+        building = self._building
+        assert all(index.ready is (index not in building) for index in self.indexes.values()), "what is being built"
+        held_rows = dict.fromkeys(building, 0)
         for pkey, data in self.rows.items():
             row = decode(data)
             assert tuple(row) == self.schema.names, f"{self.schema.name}: columns of row {pkey!r}"
             assert self.schema.pkey_of(row) == pkey, f"{self.schema.name}: row {pkey!r} under another key"
             for index in self.indexes.values():
-                if index.ready:
+                if index.ready or building[index].covers(pkey):
                     held = index.contains(index.values(row), pkey)  # type: ignore[arg-type]  # its own values
                     assert held, f"{self.schema.name}: index {index.definition.name} lacks row {pkey!r}"
+                    if index in building:
+                        held_rows[index] += 1
         for index in self.indexes.values():
-            if index.ready and isinstance(index, OrderedIndex):
-                assert len(index) == len(pkeys), f"{self.schema.name}: index {index.definition.name} has extra entries"
+            if isinstance(index, OrderedIndex):
+                wanted = held_rows.get(index, len(pkeys))
+                assert len(index) == wanted, f"{self.schema.name}: index {index.definition.name} has extra entries"
 
     def pkeys_in_order(self) -> Iterator[PKey]:
         return self.primary.run(()).pkeys(0, len(self), False)
-
-
-def _columns_of(index: Index) -> tuple[Column, ...]:
-    return index.declared if isinstance(index, OrderedIndex) else (index.column,)
 
 
 def _remembering() -> KeysOf:
