@@ -19,6 +19,7 @@ import orjson
 from tcsql.engine.change import Row
 from tcsql.engine.keys import KeyValue, sort_key_reader
 from tcsql.engine.schema import Column, TableSchema
+from tcsql.engine.tracking import untrack
 from tcsql.engine.values import Kind, PKey
 
 CHUNK_ROWS: Final = 1_000
@@ -44,8 +45,9 @@ class Gathered:
             if column.name not in self.columns:
                 self.columns[column.name] = _store(column)
                 self._readers.append((column.name, _reader(column)))
+        self._has_parts = len(schema.pkey_columns) > 1
         #: The only key column, if stored value and key are the same.
-        single = schema.pkey_columns[0] if len(schema.pkey_columns) == 1 else None
+        single = None if self._has_parts else schema.pkey_columns[0]
         self._plain_key = single.name if single is not None and _is_own_key(single) else None
 
     def take(self, rows: Sequence[bytes]) -> list[PKey]:
@@ -68,7 +70,11 @@ class Gathered:
             pkeys: list[Any] = [row[name] for row in rows]
             if None not in pkeys:
                 return pkeys
-        return list(map(self._schema.pkey_of, rows))
+        pkeys = list(map(self._schema.pkey_of, rows))
+        if self._has_parts:
+            for pkey in pkeys:
+                untrack(pkey)
+        return pkeys
 
 
 def _is_own_key(column: Column) -> bool:

@@ -18,15 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final, Protocol, TypeAlias
 
-from sortedcontainers import SortedList
-
-from tcsql.engine.packed import PackedList
+from tcsql.engine.packed import ObjectList, PackedList
 from tcsql.engine.schema import Column
+from tcsql.engine.tracking import untrack
 from tcsql.engine.values import Kind, PKey, SortKey
 
-#: What SortedList compares: int, str, float or tuple, never mixed within one leaf.
+#: What leaves compare: int, str, float or tuple, never mixed within one leaf.
 Key = Any
-Leaf: TypeAlias = "list[Key] | SortedList[Key] | array[int] | PackedList"
+Leaf: TypeAlias = "list[Key] | ObjectList | array[int] | PackedList"
 KeyValue = SortKey | None
 
 
@@ -209,7 +208,10 @@ class TupleCodec:
 
     def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key:
         own = _with_null(values)
-        return own + pkey if isinstance(pkey, tuple) else (*own, pkey)
+        key = own + pkey if isinstance(pkey, tuple) else (*own, pkey)
+        if None in values:
+            untrack(key)  # NULL is an object of a class: the collector would walk this key for ever
+        return key
 
     def keys(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]:
         return [self.key(values, pkey) for values, pkey in zip(zip(*columns, strict=True), pkeys, strict=True)]

@@ -13,6 +13,7 @@ import orjson
 
 from tcsql.engine.change import Row
 from tcsql.engine.schema import TableSchema
+from tcsql.engine.tracking import untrack
 from tcsql.engine.values import PKey
 
 
@@ -93,12 +94,14 @@ class Rows:
         """Set a row, in the newest layout; an older generation forgets it."""
         old = self.current.get(pkey)
         self.bytes += len(row) - (len(old) if old is not None else 0)
+        if old is None and isinstance(pkey, tuple):
+            untrack(pkey)  # else the collector would walk all rows
         self.current[pkey] = row
         if self._older and old is None:
             self._forget_older(pkey)
 
     def add_new(self, pkeys: Sequence[PKey], rows: Sequence[bytes]) -> None:
-        """Set many rows whose keys are not there yet."""
+        """Set many rows whose keys are not there yet; keys of several parts are untracked."""
         self.current.update(zip(pkeys, rows, strict=True))
         self.bytes += sum(map(len, rows))
 

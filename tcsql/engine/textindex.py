@@ -77,7 +77,7 @@ class TextIndex:
             leaf = self.leaves.get(gram)
             if leaf is None:
                 self._vocabulary.add(gram)
-                leaf = []
+                leaf = postings.make_leaf([])
             self.leaves[gram] = postings.add(leaf, pkey)
             self.entries += 1
 

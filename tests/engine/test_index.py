@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sortedcontainers import SortedList
 
 from tcsql.engine import directory, index, postings
 from tcsql.engine.directory import Directory
 from tcsql.engine.index import OrderedIndex
 from tcsql.engine.keys import PackedCodec, PrimaryCodec, TupleCodec, make_codec
+from tcsql.engine.packed import ObjectList
 from tcsql.engine.schema import Column, IndexDef
 from tcsql.engine.spans import EVERY_VALUE, NULL_SPAN, Span
 from tests.pools import BIG, INT, TINY, VARCHAR
@@ -196,7 +196,7 @@ def test_a_leaf_grows_into_a_sorted_list_and_still_finds_its_entries() -> None:
     leaf: Any = postings.make_leaf([3, 1, 2])
     for key in range(10, 30):
         leaf = postings.add(leaf, key)
-    assert isinstance(leaf, SortedList) and list(leaf)[:4] == [1, 2, 3, 10]
+    assert isinstance(leaf, ObjectList) and list(leaf)[:4] == [1, 2, 3, 10]
     assert postings.discard(leaf, 10) and not postings.discard(leaf, 10)
     assert postings.contains(leaf, 11) and not postings.contains(leaf, 10)
     assert list(postings.slice_of(leaf, 2, 5, True)) == [12, 11, 3]

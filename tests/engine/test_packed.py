@@ -1,14 +1,15 @@
-"""Packed integer lists: whatever is added, removed and asked, the answer is a sorted list's."""
+"""Lists in blocks: whatever is added, removed and asked, the answer is a sorted list's."""
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect_left, bisect_right, insort
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcsql.engine.packed import PackedList
+from tcsql.engine.packed import BlockList, ObjectList, PackedList
 from tests.sizes import small_sizes
 from tests.strategies import effort
 
@@ -16,14 +17,17 @@ pytestmark = pytest.mark.usefixtures(small_sizes.__name__)
 KEYS = st.integers(0, 40) | st.sampled_from((2**63, 2**64 - 1))
 
 
+@pytest.mark.parametrize("form", [PackedList, ObjectList])
 @effort(200)
 @given(
     st.lists(KEYS, max_size=30),
     st.lists(st.tuples(st.sampled_from(("add", "remove", "update", "ask")), KEYS), max_size=40),
 )
-def test_a_packed_list_is_a_sorted_list(first: list[int], steps: list[tuple[str, int]]) -> None:
+def test_a_list_in_blocks_is_a_sorted_list(
+    form: type[BlockList], first: list[int], steps: list[tuple[str, int]]
+) -> None:
     plain = sorted(first)
-    packed = PackedList(plain)
+    packed = form(plain)
     for what, key in steps:
         if what == "add":
             packed.add(key)
@@ -55,3 +59,24 @@ def test_any_integer_may_be_asked_for(keys: list[int], asked: int) -> None:
     packed = PackedList(sorted(keys))
     assert packed.bisect_left(asked) == bisect_left(sorted(keys), asked)
     assert (asked in packed) == (asked in keys)
+
+
+@given(st.lists(KEYS, max_size=30), st.lists(st.integers(1, 9), max_size=20))
+def test_a_list_shrinks_from_its_end(keys: list[int], steps: list[int]) -> None:
+    held = ObjectList(sorted(keys))
+    for most in steps:
+        before = len(held)
+        freed = held.shrink(most)
+        held.check_invariants()
+        assert min(before, most) <= freed and len(held) == before - freed
+        assert list(held) == sorted(keys)[: len(held)]
+
+
+def test_the_collector_does_not_know_the_blocks_of_objects() -> None:
+    held = ObjectList(range(10))
+    for key in (5, 3, 3, 4, 11, 12, 13, 14, 15):
+        held.add(key)
+    known = gc.get_referents(*(gc.get_referents(held)))
+    blocks = [each for each in known if isinstance(each, list)]
+    assert len(blocks) > 3
+    assert not any(map(gc.is_tracked, blocks))
