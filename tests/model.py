@@ -166,15 +166,51 @@ def _alter(table: ModelTable, change: ch.Change) -> None:
         case ch.RenameColumn(_, name, to):
             _rename_column(table, table.schema.column(name).name, to)
         case ch.CreateIndex(_, index, if_not_exists):
+            same = _same_columns(table.schema.indexes, index)
+            if index.automatic:
+                if same is None and _same_columns(table.schema.forbidden, index) is None:
+                    taken = {each.name for each in (*table.schema.indexes, *table.schema.forbidden)}
+                    base = "auto_" + "_".join(index.columns)
+                    names = [base, *(f"{base}_{number}" for number in range(2, 99))]
+                    index = replace(index, name=next(name for name in names if name not in taken))
+                    table.schema = replace(table.schema, indexes=(*table.schema.indexes, index))
+                return
+            if same is not None and same.automatic:
+                others = [each for each in table.schema.indexes if each is not same]
+                if all(index.name != other.name for other in others):
+                    table.schema = replace(table.schema, indexes=(*others, index))
+                elif not if_not_exists:
+                    raise SchemaConflict(index.name)
+                return
             if all(index.name != other.name for other in table.schema.indexes):
-                table.schema = replace(table.schema, indexes=(*table.schema.indexes, index))
+                lifted = _same_columns(table.schema.forbidden, index)
+                forbidden = tuple(each for each in table.schema.forbidden if each is not lifted)
+                indexes = (*table.schema.indexes, index)
+                table.schema = replace(table.schema, indexes=indexes, forbidden=forbidden)
             elif not if_not_exists:
                 raise SchemaConflict(index.name)
-        case ch.DropIndex(_, name, if_exists):
+        case ch.DropIndex(_, name, if_exists, may_return):
             kept = tuple(index for index in table.schema.indexes if index.name != name)
             if len(kept) == len(table.schema.indexes) and not if_exists:
                 raise UnknownIndex(name)
-            table.schema = replace(table.schema, indexes=kept)
+            gone = [each for each in table.schema.indexes if each.name == name and each.automatic and not may_return]
+            table.schema = replace(table.schema, indexes=kept, forbidden=(*table.schema.forbidden, *gone))
+        case ch.RenameIndex(_, name, to):
+            names = [index.name for index in table.schema.indexes]
+            if name not in names:
+                raise UnknownIndex(name)
+            if to != name and to in names:
+                raise SchemaConflict(to)
+            table.schema = replace(
+                table.schema,
+                indexes=tuple(
+                    replace(index, name=to, automatic=False) if index.name == name else index
+                    for index in table.schema.indexes
+                ),
+            )
+        case ch.AllowIndex(_, name):
+            left = tuple(each for each in table.schema.forbidden if each.name != name)
+            table.schema = replace(table.schema, forbidden=left)
         case _:
             raise AssertionError(change)
 
@@ -216,9 +252,10 @@ def _drop_column(table: ModelTable, name: str) -> None:
     indexes = []
     for index in table.schema.indexes:
         left = tuple(column for column in index.columns if column != name)
-        if left:
+        if left and not (index.automatic and left != index.columns):
             indexes.append(replace(index, columns=left))
-    table.schema = replace(table.schema, columns=columns, indexes=tuple(indexes))
+    forbidden = tuple(index for index in table.schema.forbidden if name not in index.columns)
+    table.schema = replace(table.schema, columns=columns, indexes=tuple(indexes), forbidden=forbidden)
     for row in table.rows.values():
         del row[name]
 
@@ -237,9 +274,16 @@ def _rename_column(table: ModelTable, name: str, to: str) -> None:
         renamed(schema.primary_key),
         tuple(_with_columns(index, renamed(index.columns)) for index in schema.indexes),
         auto_increment=schema.auto_increment,
+        forbidden=tuple(_with_columns(index, renamed(index.columns)) for index in schema.forbidden),
     )
     for row in table.rows.values():
         row[to] = row.pop(name)
+
+
+def _same_columns(indexes: Sequence[IndexDef], wanted: IndexDef) -> IndexDef | None:
+    alike = [each for each in indexes if each.columns == wanted.columns and each.fulltext == wanted.fulltext]
+    automatic = [each for each in alike if each.automatic]
+    return next(iter(automatic or alike), None)
 
 
 def _with_columns(index: IndexDef, columns: tuple[str, ...]) -> IndexDef:

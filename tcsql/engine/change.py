@@ -6,15 +6,17 @@ plain data, so it can be applied, reverted, made durable, logged and sent elsewh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from tcsql.engine.query import Filter
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.values import JsonValue, PKey
 
 Row = dict[str, JsonValue]
+_NO_COUNTERS: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +109,33 @@ class CreateIndex:
 
 @dataclass(frozen=True, slots=True)
 class DropIndex:
+    """``may_return``: an automatic index may be made again; else its drop forbids it."""
+
     table: str
     index: str
     if_exists: bool = False
+    may_return: bool = False
 
 
-SchemaChange = (
-    CreateTable | DropTable | RenameTable | Truncate | AddColumn | DropColumn | RenameColumn | CreateIndex | DropIndex
-)
+@dataclass(frozen=True, slots=True)
+class RenameIndex:
+    """Makes an automatic index a declared one."""
+
+    table: str
+    index: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllowIndex:
+    """An automatic index that was forbidden may be made again."""
+
+    table: str
+    index: str
+
+
+IndexChange = CreateIndex | DropIndex | RenameIndex | AllowIndex
+SchemaChange = CreateTable | DropTable | RenameTable | Truncate | AddColumn | DropColumn | RenameColumn | IndexChange
 RowChange = Upsert | Update | Delete | DeleteKeys
 Change = RowChange | SchemaChange
 
@@ -122,7 +143,8 @@ Change = RowChange | SchemaChange
 class RowOp(NamedTuple):
     """One row before and after: None before = inserted, None after = deleted. JSON bytes, ready to send.
 
-    A named tuple: half as expensive to make as a frozen dataclass, and a bulk load makes one for each row.
+    A named tuple, as all that a batch consists of: half as expensive to make as a frozen dataclass, and a load makes
+    one for each row.
     """
 
     pkey: PKey
@@ -130,12 +152,15 @@ class RowOp(NamedTuple):
     after: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class RowsBatch:
-    """Row operations on one table, each primary key at most once."""
+class RowsBatch(NamedTuple):
+    """Row operations on one table, each primary key at most once.
+
+    ``row``: the row after of the only operation, when whoever made it has it at hand; spares decoding it again.
+    """
 
     table_id: int
     ops: list[RowOp]
+    row: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +176,7 @@ class SchemaBatch:
     removes_rows: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """What a request did, for its reply: rows inserted, replaced, updated, deleted; the last generated key."""
 
     inserted: int = 0
@@ -162,14 +186,13 @@ class Tally:
     last_insert_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Everything one request changes, all or nothing, in the order of application."""
 
     parts: tuple[RowsBatch | SchemaBatch, ...]
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = Tally()
     #: AUTO_INCREMENT counters that the batch moves, by table id: durable with it, so that no key is given twice.
-    auto_increment: dict[int, int] = field(default_factory=dict)
+    auto_increment: Mapping[int, int] = _NO_COUNTERS
 
     @property
     def is_empty(self) -> bool:

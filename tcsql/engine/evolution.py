@@ -11,22 +11,26 @@ from datetime import datetime
 
 from tcsql.engine.change import (
     AddColumn,
+    AllowIndex,
     CreateIndex,
     CreateTable,
     DropColumn,
     DropIndex,
     DropTable,
+    IndexChange,
     RenameColumn,
+    RenameIndex,
     RenameTable,
     SchemaBatch,
     SchemaChange,
     Truncate,
 )
-from tcsql.engine.schema import NAME, Column, IndexDef, TableSchema, now_text
+from tcsql.engine.indexdefs import allow_index, check_index, create_index, drop_index, rename_index
+from tcsql.engine.schema import NAME, Column, TableSchema, now_text
 from tcsql.engine.values import JsonValue, Kind
-from tcsql.errors import InvalidValue, SchemaConflict, UnknownIndex, UnknownTable, did_you_mean
+from tcsql.errors import InvalidValue, SchemaConflict, UnknownTable, did_you_mean
 
-AlterChange = AddColumn | DropColumn | RenameColumn | CreateIndex | DropIndex
+AlterChange = AddColumn | DropColumn | RenameColumn | IndexChange
 
 
 def schema_part(change: SchemaChange, staged: dict[int, TableSchema], fresh: int, now: datetime) -> SchemaBatch | None:
@@ -55,7 +59,7 @@ def schema_part(change: SchemaChange, staged: dict[int, TableSchema], fresh: int
                 raise SchemaConflict(f'there is a table "{change.to}" already')
             after = schema.with_(name=change.to)
             validate(after)
-        case AddColumn() | DropColumn() | RenameColumn() | CreateIndex() | DropIndex():
+        case _:
             after = altered(schema, change, now)
     return None if after is schema else SchemaBatch(table_id, schema, after)
 
@@ -78,7 +82,7 @@ def validate(schema: TableSchema) -> None:
     for name in schema.primary_key:
         schema.column(name)
     for index in schema.indexes:
-        _check_index(schema, index)
+        check_index(schema, index)
     names = [index.name for index in schema.indexes]
     if len(names) != len(set(names)):
         raise SchemaConflict(f"two indexes of table {schema.name} have the same name")
@@ -87,13 +91,6 @@ def validate(schema: TableSchema) -> None:
 def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise InvalidValue(f'"{name[:80]}" cannot be a name', "letters, digits and _, 64 at most, no digit first")
-
-
-def _check_index(schema: TableSchema, index: IndexDef) -> None:
-    for name in index.columns:
-        schema.column(name)
-    if index.fulltext and (len(index.columns) != 1 or schema.by_name[index.columns[0]].type.is_numeric):
-        raise InvalidValue(f"full-text index {index.name} needs exactly one text column")
 
 
 def altered(schema: TableSchema, change: AlterChange, now: datetime) -> TableSchema:
@@ -106,9 +103,13 @@ def altered(schema: TableSchema, change: AlterChange, now: datetime) -> TableSch
         case RenameColumn():
             return _rename_column(schema, change)
         case CreateIndex():
-            return _create_index(schema, change)
+            return create_index(schema, change, now)
         case DropIndex():
-            return _drop_index(schema, change)
+            return drop_index(schema, change)
+        case RenameIndex():
+            return rename_index(schema, change)
+        case AllowIndex():
+            return allow_index(schema, change)
 
 
 def _relaid(schema: TableSchema, columns: tuple[Column, ...], sources: dict[str, str | None]) -> TableSchema:
@@ -180,9 +181,16 @@ def _drop_column(schema: TableSchema, change: DropColumn) -> TableSchema:
     if name in schema.primary_key:
         raise SchemaConflict(f'column "{name}" belongs to the primary key', "make a new table with another key")
     columns = tuple(column for column in schema.columns if column.name != name)
-    shrunk = (replace(index, columns=tuple(each for each in index.columns if each != name)) for index in schema.indexes)
+    shrunk = (
+        replace(index, columns=tuple(each for each in index.columns if each != name))
+        for index in schema.indexes
+        if not (index.automatic and name in index.columns)  # made for queries that asked for all its columns
+    )
     relaid = _relaid(schema, columns, {column.name: column.name for column in columns})
-    return relaid.with_(indexes=tuple(index for index in shrunk if index.columns))
+    return relaid.with_(
+        indexes=tuple(index for index in shrunk if index.columns),
+        forbidden=tuple(index for index in schema.forbidden if name not in index.columns),
+    )
 
 
 def _rename_column(schema: TableSchema, change: RenameColumn) -> TableSchema:
@@ -199,25 +207,5 @@ def _rename_column(schema: TableSchema, change: RenameColumn) -> TableSchema:
         fills={names.get(name, name): value for name, value in schema.fills.items()},
         primary_key=tuple(names.get(name, name) for name in schema.primary_key),
         indexes=tuple(index.renamed(names) for index in schema.indexes),
+        forbidden=tuple(index.renamed(names) for index in schema.forbidden),
     )
-
-
-def _create_index(schema: TableSchema, change: CreateIndex) -> TableSchema:
-    index = change.index
-    if any(index.name == other.name for other in schema.indexes):
-        if change.if_not_exists:
-            return schema
-        raise SchemaConflict(f'table {schema.name} has an index "{index.name}" already')
-    _check_index(schema, index)
-    index = replace(index, columns=tuple(schema.column(name).name for name in index.columns))
-    return schema.with_(indexes=(*schema.indexes, index))
-
-
-def _drop_index(schema: TableSchema, change: DropIndex) -> TableSchema:
-    kept = tuple(index for index in schema.indexes if index.name != change.index)
-    if len(kept) == len(schema.indexes):
-        if change.if_exists:
-            return schema
-        known = [index.name for index in schema.indexes]
-        raise UnknownIndex(f'table {schema.name} has no index "{change.index[:64]}"', did_you_mean(change.index, known))
-    return schema.with_(indexes=kept)
