@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from tcsql.engine import evolution
@@ -32,6 +33,7 @@ from tcsql.engine.planner import Planner
 from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_columns
 from tcsql.engine.result import CountResult, Result
 from tcsql.engine.schema import TableSchema
+from tcsql.engine.single import SingleRows
 from tcsql.engine.table import Table
 from tcsql.engine.writes import RowWriter
 from tcsql.errors import UnknownTable, UnsupportedStatement, did_you_mean
@@ -53,6 +55,7 @@ class Database:
         self._tables: dict[str, Table] = {}
         self._by_id: dict[int, Table] = {}
         self._planners: dict[int, Planner] = {}
+        self._singles: dict[int, SingleRows] = {}
         self._next_id = 1
 
     # --- what is there --------------------------------------------------------------------------------------
@@ -93,7 +96,23 @@ class Database:
 
     def check(self, changes: Sequence[Change], now: datetime) -> Batch:
         """The batch these changes make, or the error of the first that cannot be done. Changes nothing."""
-        return finish(self.check_steps(changes, now))
+        return self.check_row(changes) or finish(self.check_steps(changes, now))
+
+    def check_row(self, changes: Sequence[Change]) -> Batch | None:
+        """What ``check`` gives for one plain row of one insert, at a quarter of the cost; None for anything else."""
+        if len(changes) != 1:
+            return None
+        change = changes[0]
+        if type(change) is not Upsert or change.trusted or len(change.rows) != 1:
+            return None
+        table = self._tables.get(change.table)
+        return self._single_rows(table).batch(change.rows[0]) if table is not None else None
+
+    def _single_rows(self, table: Table) -> SingleRows:
+        single = self._singles.get(table.id)
+        if single is None or single.table is not table:
+            single = self._singles[table.id] = SingleRows(table)
+        return single
 
     def check_steps(self, changes: Sequence[Change], now: datetime) -> Generator[None, None, Batch]:
         """``check`` in slices: an update or delete may have to search. The batch holds until the next ``apply``.
@@ -171,8 +190,11 @@ class Database:
         for part in batch.parts:
             if isinstance(part, RowsBatch):
                 table = self._by_id[part.table_id]
-                table.apply(part.ops)
-                undo.append(self._row_undo(part))
+                if part.row is None:
+                    table.apply(part.ops)
+                else:
+                    self._single_rows(table).apply(part)
+                undo.append(partial(self._take_back, part))
             else:
                 undo.append(self._apply_schema(part))
         for table_id, counter in batch.auto_increment.items():
@@ -207,8 +229,8 @@ class Database:
 
     # An undo looks its table up by id: taking back a later change of columns has made another object of it.
 
-    def _row_undo(self, part: RowsBatch) -> Callable[[], None]:
-        return lambda: self._by_id[part.table_id].apply([RowOp(op.pkey, op.after, op.before) for op in part.ops])
+    def _take_back(self, part: RowsBatch) -> None:
+        self._by_id[part.table_id].apply([RowOp(op.pkey, op.after, op.before) for op in part.ops])
 
     def _counter_undo(self, table_id: int, counter: int) -> Callable[[], None]:
         def undo() -> None:
@@ -235,6 +257,7 @@ class Database:
         if old is not None:
             del self._tables[old.schema.name], self._by_id[old.id]
             self._planners.pop(old.id, None)
+            self._singles.pop(old.id, None)
         if new is not None:
             self._tables[new.schema.name] = self._by_id[new.id] = new
             self._next_id = max(self._next_id, new.id + 1)

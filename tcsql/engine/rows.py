@@ -53,7 +53,7 @@ class Rows:
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self.current) + sum(len(rows) for _, rows in self._older)
+        return len(self.current) + (sum(len(rows) for _, rows in self._older) if self._older else 0)
 
     def __contains__(self, pkey: PKey) -> bool:
         return pkey in self.current or any(pkey in rows for _, rows in self._older)

@@ -127,8 +127,8 @@ class Ticket:
     def _call(self, callback: Callable[[Ticket], None]) -> None:
         try:
             callback(self)
-        except Exception:  # a bug of the caller's, who is known by its traceback only
-            logger.exception("a callback of a settled write failed")
+        except Exception as error:  # a bug of the caller's, who is known by its traceback only
+            logger.error("a callback of a settled write failed", exc_info=error)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
