@@ -71,6 +71,18 @@ class Settings:
         low=1,
         high=65_535,
     )
+    max_connections: int = _option(
+        "server",
+        10_000,
+        "connections open at once; one more is refused with 503 and closed. Each takes a file descriptor",
+        low=1,
+        high=1_000_000,
+    )
+    fast_lane: bool = _option(
+        "server",
+        True,
+        "answer ordinary requests inside the connection's protocol; off, everything goes through Starlette",
+    )
     keepalive_s: int = _option(
         "server",
         30,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tcsql.engine.change import Batch, Change, RowsBatch, Tally
-from tcsql.engine.database import Database
+from tcsql.engine.database import Database, finish
 from tcsql.engine.query import Count, Group, OrderTerm, Select
 from tcsql.engine.result import CountResult, Groups, Page, Result
 from tcsql.engine.schema import TableSchema
@@ -173,8 +173,9 @@ class Duel:
         self.database = self.disk.read()
 
     def ask(self, query: Select | Count | Group) -> Result:
-        """The engine's answer, proved equal to the model's."""
+        """The engine's answer, proved equal to the model's, and to its own when nothing is prepared."""
         result = self.database.query(query)
+        assert finish(self.database.general_steps(query)) == result
         compare(query, result, self.expected(query))
         return result
 

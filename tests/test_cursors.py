@@ -193,7 +193,12 @@ def packed(value: object) -> str:
 
 
 @effort(300)
-@given(st.text() | st.text("ABCDabcd0123-_=") | JSON.map(packed))
+@given(
+    st.text()
+    | st.text("ABCDabcd0123-_=")
+    | JSON.map(packed)
+    | st.builds(str.__add__, st.from_regex("[0-9a-f]{8}[-_]", fullmatch=True), st.text("0123456789-_ab"))
+)
 def test_any_other_text_is_refused_as_a_cursor(text: str) -> None:
     duel = ASKED
     for query in (Select("t", order=BY_UID), Select("t")):
@@ -210,10 +215,11 @@ def test_a_forged_place_is_refused_or_is_a_place(
     query = Select("t", order=order, limit=2)
     cursor = first_page(duel, query).next
     assert cursor is not None
-    data = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    holder = data[1] if part < len(data[1]) else data[2]
-    holder[min(part, len(holder) - 1) if holder is data[1] else 0] = forged
-    text = packed(data)
+    owner, mark, rest = cursor[:8], cursor[8], cursor[9:]
+    data = [[], [int(rest)]] if mark == "-" else json.loads(base64.urlsafe_b64decode(rest + "=" * (-len(rest) % 4)))
+    holder = data[0] if part < len(data[0]) else data[1]
+    holder[min(part, len(holder) - 1) if holder is data[0] else 0] = forged
+    text = f"{owner}_{packed(data)}" if part % 2 else f"{owner}-{forged}"
     try:
         page = duel.database.query(replace(query, before=text) if backward else replace(query, after=text))
     except InvalidCursor:

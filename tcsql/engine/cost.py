@@ -58,12 +58,16 @@ def _cost(access: Access, order: Order, need: int, matches: float) -> float:
     if access.ordered:
         if not access.residual:
             return float(min(access.size, need * max(1, len(access.streams)) if len(access.streams) > 1 else need))
-        wanted = need * access.size / matches if matches > 0 else access.size
-        walked = min(float(access.size), wanted * max(1, len(access.streams)))
+        walked = walk_rows(need * max(1, len(access.streams)), access.size, matches)
         return min(walked, need + walked * NEEDLE_COST) if may_spare(access.residual) else walked
     if not order.terms and access.exact:
         return access.size * KEY_ONLY_COST
     return access.size * SORT_COST
+
+
+def walk_rows(need: int, size: int, matches: float) -> float:
+    """Rows that a walk over a run of ``size`` rows looks at for ``need`` of its ``matches``, if they lie evenly."""
+    return min(float(size), need * size / matches) if matches > 0 else float(size)
 
 
 def walk_bound(accesses: Sequence[Access], walked: Access) -> int:

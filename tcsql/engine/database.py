@@ -30,6 +30,7 @@ from tcsql.engine.executor import Executor, PinnedExecutor, Work
 from tcsql.engine.explain import advice, explain
 from tcsql.engine.page import PageSearch
 from tcsql.engine.planner import Planner
+from tcsql.engine.prepared import PreparedQueries
 from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_columns
 from tcsql.engine.result import CountResult, Result
 from tcsql.engine.schema import TableSchema
@@ -56,6 +57,7 @@ class Database:
         self._by_id: dict[int, Table] = {}
         self._planners: dict[int, Planner] = {}
         self._singles: dict[int, SingleRows] = {}
+        self._prepared: dict[int, PreparedQueries] = {}
         self._next_id = 1
 
     # --- what is there --------------------------------------------------------------------------------------
@@ -258,6 +260,8 @@ class Database:
             del self._tables[old.schema.name], self._by_id[old.id]
             self._planners.pop(old.id, None)
             self._singles.pop(old.id, None)
+            self._prepared.pop(old.id, None)
+            old.shape_version += 1  # what was prepared for it is not to be used again
         if new is not None:
             self._tables[new.schema.name] = self._by_id[new.id] = new
             self._next_id = max(self._next_id, new.id + 1)
@@ -294,6 +298,22 @@ class Database:
 
     def steps(self, query: Query) -> Generator[None, None, Result]:
         """The answer in slices of at most a few hundred rows; between them the tables may change.
+
+        What is prepared is answered at once, everything else by ``general_steps``.
+        """
+        found = self.prepared(query.table).answer(query)
+        return found if found is not None else (yield from self.general_steps(query))
+
+    def prepared(self, table: str) -> PreparedQueries:
+        """The prepared queries of a table; raises UnknownTable."""
+        held = self.table(table)
+        found = self._prepared.get(held.id)
+        if found is None:
+            found = self._prepared[held.id] = PreparedQueries(held, self._planner(held))
+        return found
+
+    def general_steps(self, query: Query) -> Generator[None, None, Result]:
+        """The answer to any query, planned for it alone.
 
         One request sees one state: when the table has changed the search begins again, and after three times it
         works on references to the rows as they stand.

@@ -1,32 +1,23 @@
-"""The order of a page as one comparable key per row, and the cursors that point between two rows of it.
+"""The order of a page as one comparable key per row.
 
 The key of a row is a tuple: per order column whether it is NULL (NULL last in every direction), then the value,
 turned round when descending; at the end the primary key, in the direction of the last order column. So a total
 order is a plain tuple comparison, top-k is ``sort``, and "behind the cursor" is ``key > cursor key``.
-
-A cursor holds the order columns' values and the primary key, no position: it stays valid while rows come and
-go, after a restart and on another node. It carries a hash of the query it belongs to.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-import orjson
-
 from tcsql.engine.change import Row
 from tcsql.engine.conditions import getter, type_of
 from tcsql.engine.numbers import number_of_text
-from tcsql.engine.query import OrderKind, OrderTerm, Select
+from tcsql.engine.query import OrderKind, OrderTerm
 from tcsql.engine.schema import TableSchema
-from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey
-from tcsql.errors import InvalidCursor, InvalidValue
+from tcsql.engine.values import JsonValue, PKey
 
 SortTuple = tuple[Any, ...]
 _LAST: Final = (True,)
@@ -133,48 +124,3 @@ def is_primary_order(schema: TableSchema, term: OrderTerm) -> bool:
     if len(schema.primary_key) > 1:
         return term.column is None
     return term.column in (None, schema.primary_key[0]) and is_natural(schema, term)
-
-
-def query_hash(query: Select) -> str:
-    """What a cursor belongs to: table, conditions and order; not the columns or the page size."""
-    where = [[(c.column, c.operator.value, c.operand, c.negated) for c in each] for each in query.where.any_of]
-    order = [(term.column, term.kind.value, term.descending) for term in query.order]
-    return hashlib.blake2b(orjson.dumps((query.table, where, order)), digest_size=6).hexdigest()
-
-
-def encode_cursor(query: Select, schema: TableSchema, position: Position) -> str:
-    """An opaque text for ``after`` and ``before``."""
-    parts = position.pkey if isinstance(position.pkey, tuple) else (position.pkey,)
-    stored = [column.type.stored(part) for column, part in zip(schema.pkey_columns, parts, strict=True)]
-    data = orjson.dumps([query_hash(query), list(position.values), stored])
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def decode_cursor(query: Select, schema: TableSchema, text: str) -> Position:
-    """The position a cursor names; raises InvalidCursor for another query's, or for one that was altered."""
-    try:
-        raw = text.encode("ascii")
-        data = orjson.loads(base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True))
-        owner, values, key = data
-        if owner != query_hash(query):
-            raise InvalidCursor("the cursor belongs to another query", "use it with the same table, where and order")
-        kinds = [type_of(schema, term.column) for term in Order(schema, query.order).terms]
-        checked = tuple(_checked(kind, value) for kind, value in zip(kinds, values, strict=True))
-        row = {
-            name: _checked(schema.by_name[name].type, part) for name, part in zip(schema.primary_key, key, strict=True)
-        }
-        return Position(checked, schema.pkey_of(row))
-    except (binascii.Error, ValueError, TypeError, InvalidValue):
-        raise InvalidCursor("not a cursor of this server", "take it from next or prev of a reply, unchanged") from None
-
-
-def _checked(kind: ColumnType | None, value: object) -> JsonValue:
-    """Only what the column could hold may reach the comparison: a cursor comes from outside."""
-    if value is None or (isinstance(value, str) and (kind is None or not kind.is_numeric)):
-        return value
-    if kind is not None and kind.is_numeric and not isinstance(value, bool):
-        if kind.kind is Kind.INTEGER and isinstance(value, int):
-            return value
-        if kind.kind is not Kind.INTEGER and isinstance(value, (int, float, str)):
-            return kind.from_client(value)
-    raise ValueError

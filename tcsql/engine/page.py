@@ -17,16 +17,15 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-import orjson
-
 from tcsql.engine import cost
 from tcsql.engine.change import Row
+from tcsql.engine.cursors import cursor_writer, hash_of, read_cursor
 from tcsql.engine.executor import Executor, Steps, Take, conjunctions_of, once
-from tcsql.engine.order import Order, Position, SortTuple, decode_cursor, encode_cursor
+from tcsql.engine.order import Order, SortTuple
 from tcsql.engine.planner import Access, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
-from tcsql.engine.rows import decode
+from tcsql.engine.rows import decode, project
 from tcsql.engine.selection import BUCKET_ITEMS, window_steps
 from tcsql.engine.streams import pkeys_between, seek
 from tcsql.engine.values import PKey
@@ -104,7 +103,7 @@ class PageSearch:
         self._order = Order(self._table.schema, query.order)
         self._backward = query.before is not None
         text = query.before if self._backward else query.after
-        self._cursor = decode_cursor(query, self._table.schema, text) if text is not None else None
+        self._cursor = read_cursor(query, self._table.schema, text) if text is not None else None
         self._cursor_key = self._order.key(self._cursor.values, self._cursor.pkey) if self._cursor else None
         #: Rows up to and including this many are needed to fill the page and to know whether more follow.
         self._need = (0 if self._cursor else query.skip) + query.limit + 1
@@ -335,11 +334,5 @@ class PageSearch:
         return Page(total, rows, following, preceding)
 
     def _cursor_at(self, match: Match) -> str:
-        values = self._order.values(decode(match.data)) if self._order.terms else ()
-        return encode_cursor(self._query, self._table.schema, Position(values, match.pkey))
-
-
-def project(data: bytes, columns: tuple[str, ...]) -> bytes:
-    """A row with these columns only, in this order. 1 us."""
-    row = decode(data)
-    return orjson.dumps({name: row[name] for name in columns})
+        write = cursor_writer(self._table.schema, self._query.order)
+        return write(hash_of(self._query), match.pkey, match.data)

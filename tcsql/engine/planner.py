@@ -121,6 +121,10 @@ class Planner:
         found.extend(self._texts(conjunction, order))
         return found or [self._scan(conjunction, order)]
 
+    def templates(self, conjunction: Conjunction, order: Order) -> list[Template]:
+        """What the shape decides, index by index; good until ``shape_version`` of the table moves."""
+        return self._shaped(conjunction, order)
+
     def _scan(self, conjunction: Conjunction, order: Order) -> Access:
         """The whole table, every condition left to test: what remains when an IN list opens too many runs."""
         primary = self._table.primary

@@ -1,0 +1,98 @@
+"""The heads of ordered runs, remembered with the columns that walks test: what makes an unselective filter cheap.
+
+"The newest ten posts of a kind since T" walks a kind's posts from the newest. Nearly all such requests look at the
+same few rows, with another T each. So the first rows of a run are kept with the values of the tested columns; a walk
+is then a comparison of numbers (0.05 us a row) instead of a decoding (0.7 us a row). A head is exact: it is good for
+one version of its table, and made anew after any change (16 rows: 12 us).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+from tcsql.engine.index import Run
+from tcsql.engine.operands import Bounds
+from tcsql.engine.rows import decode
+from tcsql.engine.table import Table
+from tcsql.engine.values import PKey
+
+#: Rows of a fresh head, and by how much it grows when they do not suffice.
+FIRST_ROWS: Final = 16
+GROWTH: Final = 4
+#: Heads of one shape; a head of 16 rows takes about 1 KB.
+MOST_HEADS: Final = 512
+
+
+class Head:
+    """The first rows of one run in output order, with the values of the tested columns."""
+
+    __slots__ = ("_lowest_highest", "columns", "pkeys", "rows", "version")
+
+    def __init__(self, version: int, columns: int) -> None:
+        self.version = version
+        self.pkeys: list[PKey] = []
+        self.rows: list[bytes] = []
+        self.columns: list[list[Any]] = [[] for _ in range(columns)]
+        #: For each column the lowest and the highest value among the first rows, for any number of them.
+        self._lowest_highest: list[tuple[list[Any], list[Any]]] = []
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def load(self, table: Table, names: Sequence[str], run: Run, count: int, reverse: bool) -> None:
+        """Make the head ``count`` rows long, or as long as its run."""
+        have, count = len(self.rows), min(count, run.size)
+        if reverse:
+            pkeys = list(run.pkeys(run.size - count, run.size - have, True))
+        else:
+            pkeys = list(run.pkeys(have, count, False))
+        rows = table.rows.many(pkeys)
+        self.pkeys += pkeys
+        self.rows += rows
+        for decoded in map(decode, rows):
+            for name, values in zip(names, self.columns, strict=True):
+                values.append(decoded[name])
+        self._lowest_highest = [(list(accumulate(c, min)), list(accumulate(c, max))) for c in self.columns]
+
+    def places(self, bounds: Sequence[Bounds], need: int) -> Sequence[int]:
+        """Where the first matching rows stand: ``need`` of them or, if the head holds fewer, all."""
+        if need <= len(self.rows):
+            for (low, high), (lowest, highest) in zip(bounds, self._lowest_highest, strict=True):
+                if lowest[need - 1] < low or highest[need - 1] > high:
+                    break
+            else:
+                return range(need)  # every one of the first rows matches: the usual case
+        found = [place for place, value in enumerate(self.columns[0]) if bounds[0][0] <= value <= bounds[0][1]]
+        for values, (low, high) in zip(self.columns[1:], bounds[1:], strict=True):
+            found = [place for place in found if low <= values[place] <= high]
+        return found[:need]
+
+
+class Heads:
+    """The heads of all runs that one shape of query walks."""
+
+    __slots__ = ("_heads", "_names", "_reverse", "_table")
+
+    def __init__(self, table: Table, names: Sequence[str], reverse: bool) -> None:
+        self._table = table
+        self._names = names
+        self._reverse = reverse
+        self._heads: dict[object, Head] = {}
+
+    def of(self, key: object, run: Run, need: int) -> Head:
+        """The head of a run, ``key`` tells it from others; at least ``need`` rows long if the run is."""
+        head = self._heads.get(key)
+        if head is None or head.version != self._table.version:
+            if len(self._heads) >= MOST_HEADS:
+                self._heads.clear()
+            head = self._heads[key] = Head(self._table.version, len(self._names))
+            head.load(self._table, self._names, run, max(FIRST_ROWS, need), self._reverse)
+        elif len(head.rows) < need:
+            self.grow(head, run, need)
+        return head
+
+    def grow(self, head: Head, run: Run, need: int = 0) -> None:
+        """Read more of the run."""
+        head.load(self._table, self._names, run, max(need, GROWTH * len(head.rows)), self._reverse)

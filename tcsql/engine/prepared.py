@@ -1,0 +1,404 @@
+"""Prepared queries: what the shape of a query decides, decided once; only operands are put in. 1 to 4 us an answer.
+
+The shape is everything but operands, offset and page size. A shape is prepared when one conjunction of simple
+conditions is answered by runs whose places follow from the operands alone:
+
+    row      one row by its key                      a dict look-up
+    page     one run gives order and total           two bisections and a slice, at any depth
+    count    one run holds exactly the matches       two bisections
+    walk     one run gives the order, another the    the head of the ordered run, tested from a memory of its
+             total, conditions are left to test      columns; or the keys of the exact run, sorted: what is cheaper
+
+An answer is what the general way gives, to the byte; whatever it would have to think about (an operand that is no
+plain number or text, a walk that finds too little) is left to it: ``answer`` returns None.
+
+A prepared query holds on to the index objects, so it is good only for one ``shape_version`` of its table
+(``is_current``); rows may change freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tcsql.engine import cost
+from tcsql.engine.conditions import type_of
+from tcsql.engine.cursors import cursor_writer, query_hash, shape_hash
+from tcsql.engine.heads import Heads
+from tcsql.engine.index import OrderedIndex, Run
+from tcsql.engine.operands import BoundsReader, PointReader, bounds_reader, point_reader
+from tcsql.engine.order import Order
+from tcsql.engine.planner import KEY_ONLY_COST, Planner, Template
+from tcsql.engine.query import Conjunction, Count, Query, Select
+from tcsql.engine.result import CountResult, Page
+from tcsql.engine.rows import project
+from tcsql.engine.schema import TableSchema
+from tcsql.engine.table import Table
+from tcsql.engine.values import PKey
+
+#: Total, rows, cursor behind, cursor before.
+Rows = tuple[int, Sequence[bytes], str | None, str | None]
+Operands = Sequence[bytes]
+SelectAnswer = Callable[[Operands, int, int], Rows | None]
+CountAnswer = Callable[[Operands], int | None]
+#: What a walk may examine, and a sort of keys hold, before the general way takes over, which gives way to others.
+MOST_WALKED: Final = 512
+MOST_SORTED: Final = 4_000
+#: Hostile variety of shapes must not grow without bound.
+MOST_SHAPES: Final = 1_000
+#: Gives the run that operands ask for; None: the general way has to look at them.
+Locate = Callable[[Operands], Run | None]
+
+
+class Prepared:
+    """One shape of query on one table. One of ``select`` and ``count`` is there, the other is None."""
+
+    __slots__ = ("count", "select", "table", "version")
+
+    def __init__(self, table: Table, select: SelectAnswer | None, count: CountAnswer | None) -> None:
+        self.table = table
+        self.version = table.shape_version
+        #: (operands, skip, limit) to a page.
+        self.select = select
+        #: (operands) to a number.
+        self.count = count
+
+    @property
+    def is_current(self) -> bool:
+        """Whether columns and indexes are still those it was made for."""
+        return self.table.shape_version == self.version
+
+
+class PreparedQueries:
+    """The prepared queries of one table, by shape; forgotten when its columns or indexes change."""
+
+    def __init__(self, table: Table, planner: Planner) -> None:
+        self._table = table
+        self._planner = planner
+        self._version = -1
+        self._known: dict[object, Prepared | None] = {}
+
+    def find(self, query: Query) -> Prepared | None:
+        """What answers this query; None: the general way. 1.5 us for a shape that is known."""
+        if self._version != self._table.shape_version:
+            self._known.clear()
+            self._version = self._table.shape_version
+        if len(query.where.any_of) > 1 or (isinstance(query, Select) and (query.after or query.before or query.total)):
+            return None
+        shape = _shape(query)
+        if shape not in self._known:
+            if len(self._known) >= MOST_SHAPES:
+                self._known.clear()
+            self._known[shape] = prepare(self._table, self._planner, query)
+        return self._known[shape]
+
+    def answer(self, query: Query) -> Page | CountResult | None:
+        """The answer, if the query is prepared and its operands are plain."""
+        prepared = self.find(query)
+        if prepared is None:
+            return None
+        operands = [
+            condition.operand.encode(errors="surrogatepass") for each in query.where.any_of for condition in each
+        ]
+        if prepared.count is not None:
+            count = prepared.count(operands)
+            return None if count is None else CountResult(count)
+        assert prepared.select is not None
+        assert isinstance(query, Select)
+        found = prepared.select(operands, query.skip, query.limit)
+        return None if found is None else Page(found[0], list(found[1]), found[2], found[3])
+
+
+def _shape(query: Query) -> object:
+    where = [[(c.column, c.operator, c.negated) for c in conjunction] for conjunction in query.where.any_of]
+    conditions = tuple(where[0]) if where else None
+    if isinstance(query, Select):
+        return conditions, query.order, query.columns
+    return conditions, type(query)
+
+
+def prepare(table: Table, planner: Planner, query: Query) -> Prepared | None:
+    """What answers all queries of this one's shape; None when only the general way does. 20 to 50 us."""
+    if len(query.where.any_of) > 1:
+        return None
+    conjunction = query.where.any_of[0] if query.where.any_of else ()
+    if isinstance(query, Count):
+        count = _count(table, planner, conjunction)
+        return None if count is None else Prepared(table, None, count)
+    if not isinstance(query, Select) or query.after is not None or query.before is not None or query.total:
+        return None
+    shown = _PageWriter(table, query)
+    select = _row(shown, conjunction) or _run_page(shown, planner, conjunction) or _walk(shown, planner, conjunction)
+    if select is None:
+        return None
+    if query.columns is not None:
+        select = _projected(select, query.columns)
+    return Prepared(table, select, None)
+
+
+def _projected(select: SelectAnswer, columns: tuple[str, ...]) -> SelectAnswer:
+    def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
+        found = select(operands, skip, limit)
+        if found is None:
+            return None
+        total, rows, behind, before = found
+        return total, [project(row, columns) for row in rows], behind, before
+
+    return answer
+
+
+class _PageWriter:
+    """What all ways to a page share: the order, and how cursors of the shape are written."""
+
+    def __init__(self, table: Table, query: Select) -> None:
+        self.table = table
+        self.order = Order(table.schema, query.order)
+        self._shape = shape_hash(query)
+        self._write = cursor_writer(table.schema, query.order)
+
+    def rows(self, pkeys: Sequence[PKey], operands: Operands, total: int, skip: int) -> Rows:
+        """The answer whose rows have these keys, the first of them ``skip`` rows behind the first of all."""
+        rows = self.table.rows.many(pkeys)
+        more = skip + len(rows) < total
+        if not more and not skip:
+            return total, rows, None, None
+        owner = query_hash(self._shape, operands)
+        behind = self._write(owner, pkeys[-1], rows[-1]) if more else None
+        before = self._write(owner, pkeys[0], rows[0]) if skip else None
+        return total, rows, behind, before
+
+
+# --- one row by its key -------------------------------------------------------------------------------------
+
+
+def _row(page: _PageWriter, conjunction: Conjunction) -> SelectAnswer | None:
+    table = page.table
+    key = table.schema.primary_key
+    if len(conjunction) != 1 or len(key) != 1 or conjunction[0].column not in (None, key[0]):
+        return None
+    read = point_reader(conjunction[0], type_of(table.schema, None))
+    if read is None:
+        return None
+    get, primary = table.rows.get, table.primary
+
+    def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
+        wanted = read(operands[0])
+        if wanted is None:
+            return None
+        primary.uses += 1
+        row = get(wanted)
+        if row is None:
+            return 0, (), None, None
+        return 1, (row,) if limit and not skip else (), None, None
+
+    return answer
+
+
+# --- a page of one run --------------------------------------------------------------------------------------
+
+
+def _run_page(page: _PageWriter, planner: Planner, conjunction: Conjunction) -> SelectAnswer | None:
+    for template in planner.templates(conjunction, page.order):
+        if template.ordered and not template.residual:
+            locate = _locate(page.table.schema, template, conjunction)
+            if locate is not None:
+                return _page_of_run(page, template, locate)
+    return None
+
+
+def _page_of_run(page: _PageWriter, template: Template, locate: Locate) -> SelectAnswer:
+    index, reverse, rows_of = template.index, template.reverse, page.rows
+
+    def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
+        run = locate(operands)
+        if run is None:
+            return None
+        index.uses += 1
+        size = run.size
+        stop = min(skip + limit, size)
+        if skip >= stop:
+            return size, (), None, None
+        pkeys = run.pkeys(size - stop, size - skip, True) if reverse else run.pkeys(skip, stop, False)
+        return rows_of(list(pkeys), operands, size, skip)
+
+    return answer
+
+
+# --- a number -----------------------------------------------------------------------------------------------
+
+
+def _count(table: Table, planner: Planner, conjunction: Conjunction) -> CountAnswer | None:
+    found = _exact(table.schema, planner, conjunction)
+    if found is None:
+        return None
+    template, locate = found
+    index = template.index
+
+    def answer(operands: Operands) -> int | None:
+        run = locate(operands)
+        if run is None:
+            return None
+        index.uses += 1
+        return run.size
+
+    return answer
+
+
+def _exact(schema: TableSchema, planner: Planner, conjunction: Conjunction) -> tuple[Template, Locate] | None:
+    """The run that holds the matching rows and no others."""
+    for template in planner.templates(conjunction, Order(schema, ())):
+        if not template.residual:
+            locate = _locate(schema, template, conjunction)
+            if locate is not None:
+                return template, locate
+    return None
+
+
+# --- a walk -------------------------------------------------------------------------------------------------
+
+
+def _walk(page: _PageWriter, planner: Planner, conjunction: Conjunction) -> SelectAnswer | None:
+    schema = page.table.schema
+    exact = _exact(schema, planner, conjunction)
+    ordered = [t for t in planner.templates(conjunction, page.order) if t.ordered and not t.ranged]
+    if exact is None or not ordered:
+        return None
+    template = max(ordered, key=lambda t: len(t.equal))
+    locate = _locate(schema, template, conjunction)
+    tested = _tested(schema, template, conjunction)
+    if locate is None or tested is None:
+        return None
+    return _page_of_walk(page, template, locate, exact, tested)
+
+
+def _tested(
+    schema: TableSchema, template: Template, conjunction: Conjunction
+) -> tuple[tuple[str, ...], tuple[tuple[int, BoundsReader], ...]] | None:
+    """The columns that are left to test, and for each the place of its operand and its reader."""
+    names, readers = [], []
+    for place in template.residual:
+        condition = conjunction[place]
+        name = condition.column if condition.column is not None else schema.primary_key[0]
+        read = bounds_reader(condition, type_of(schema, condition.column))
+        if read is None or schema.by_name[name].nullable:
+            return None
+        names.append(name)
+        readers.append((place, read))
+    return tuple(names), tuple(readers)
+
+
+def _page_of_walk(
+    page: _PageWriter,
+    template: Template,
+    locate: Locate,
+    exact: tuple[Template, Locate],
+    tested: tuple[tuple[str, ...], tuple[tuple[int, BoundsReader], ...]],
+) -> SelectAnswer:
+    names, readers = tested
+    index, reverse, places = template.index, template.reverse, [group[0] for group in template.places]
+    exact_index, locate_exact = exact[0].index, exact[1]
+    heads = Heads(page.table, names, reverse)
+    by_key = not page.order.terms
+
+    def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
+        matches = locate_exact(operands)
+        run = locate(operands)
+        if matches is None or run is None:
+            return None
+        total = matches.size
+        stop = min(skip + limit, total)
+        if skip >= stop:
+            exact_index.uses += 1
+            return total, (), None, None
+        walk = cost.walk_rows(stop, run.size, total)
+        if by_key and total * KEY_ONLY_COST < walk:
+            if total > MOST_SORTED:
+                return None
+            exact_index.uses += 1
+            keys = sorted(matches.pkeys(0, total, False), reverse=reverse)
+            return page.rows(keys[skip:stop], operands, total, skip)
+        if walk > MOST_WALKED:
+            return None
+        bounds = [read(operands[place]) for place, read in readers]
+        if None in bounds:
+            return None
+        head = heads.of(tuple([operands[place] for place in places]), run, stop)
+        found = head.places(bounds, stop)  # type: ignore[arg-type]  # None has just been excluded
+        while len(found) < stop:
+            if len(head) >= min(MOST_WALKED, run.size):
+                return None
+            heads.grow(head, run)
+            found = head.places(bounds, stop)  # type: ignore[arg-type]  # as above
+        index.uses += 1
+        return page.rows([head.pkeys[place] for place in found[skip:stop]], operands, total, skip)
+
+    return answer
+
+
+# --- places -------------------------------------------------------------------------------------------------
+
+
+def _locate(schema: TableSchema, template: Template, conjunction: Conjunction) -> Locate | None:
+    """What bisects for the run of a template; None when its operands are not of the plain kinds."""
+    if not template.ranged and len(template.spans) > 1:
+        return None  # rows without a value are a run of their own
+    if any(len(places) > 1 for places in template.places) or len(template.ranged) > 2:
+        return None
+    points = [(places[0], _point(schema, conjunction, places[0])) for places in template.places]
+    ranges = [(place, _bounds(schema, conjunction, place)) for place in template.ranged]
+    if any(read is None for _, read in (*points, *ranges)):
+        return None
+    return _bisecting(template.index, points, ranges)  # type: ignore[arg-type]  # None has just been excluded
+
+
+def _point(schema: TableSchema, conjunction: Conjunction, place: int) -> PointReader | None:
+    return point_reader(conjunction[place], type_of(schema, conjunction[place].column))
+
+
+def _bounds(schema: TableSchema, conjunction: Conjunction, place: int) -> BoundsReader | None:
+    return bounds_reader(conjunction[place], type_of(schema, conjunction[place].column))
+
+
+def _bisecting(
+    index: OrderedIndex, points: list[tuple[int, PointReader]], ranges: list[tuple[int, BoundsReader]]
+) -> Locate:
+    if not ranges:
+        if len(points) == 1:
+            return _at_point(index, *points[0])
+        return lambda operands: _at_points(index, points, operands)
+    if len(ranges) == 1 and len(points) == 1:
+        return _in_range(index, points[0], ranges[0])
+
+    def locate(operands: Operands) -> Run | None:
+        equal = [read(operands[place]) for place, read in points]
+        bounds = [read(operands[place]) for place, read in ranges]
+        if None in equal or None in bounds:
+            return None
+        return index.between(equal, max(b[0] for b in bounds), min(b[1] for b in bounds))  # type: ignore[index]  # not None
+
+    return locate
+
+
+def _at_points(index: OrderedIndex, points: list[tuple[int, PointReader]], operands: Operands) -> Run | None:
+    equal = [read(operands[place]) for place, read in points]
+    return None if None in equal else index.within(equal)
+
+
+def _at_point(index: OrderedIndex, place: int, read: PointReader) -> Locate:
+    within = index.within
+
+    def locate(operands: Operands) -> Run | None:
+        key = read(operands[place])
+        return None if key is None else within((key,))
+
+    return locate
+
+
+def _in_range(index: OrderedIndex, point: tuple[int, PointReader], ranged: tuple[int, BoundsReader]) -> Locate:
+    between, (point_place, read_point), (range_place, read_range) = index.between, point, ranged
+
+    def locate(operands: Operands) -> Run | None:
+        key, bounds = read_point(operands[point_place]), read_range(operands[range_place])
+        return None if key is None or bounds is None else between((key,), *bounds)
+
+    return locate
