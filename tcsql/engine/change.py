@@ -185,6 +185,13 @@ class Tally(NamedTuple):
     deleted: int = 0
     last_insert_id: int | None = None
 
+    @staticmethod
+    def sum(tallies: Sequence[Tally]) -> Tally:
+        """All of them together; the last generated key of any."""
+        generated = [tally.last_insert_id for tally in tallies if tally.last_insert_id is not None]
+        counts = (sum(each) for each in zip(*(tally[:4] for tally in tallies), strict=True))
+        return Tally(*counts)._replace(last_insert_id=generated[-1] if generated else None)
+
 
 class Batch(NamedTuple):
     """Everything one request changes, all or nothing, in the order of application."""

@@ -34,7 +34,7 @@ from tcsql.engine.prepared import PreparedQueries
 from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_columns
 from tcsql.engine.result import CountResult, Result
 from tcsql.engine.schema import TableSchema
-from tcsql.engine.single import SingleRows
+from tcsql.engine.single import SingleInserts
 from tcsql.engine.table import Table
 from tcsql.engine.writes import RowWriter
 from tcsql.errors import UnknownTable, UnsupportedStatement, did_you_mean
@@ -56,7 +56,7 @@ class Database:
         self._tables: dict[str, Table] = {}
         self._by_id: dict[int, Table] = {}
         self._planners: dict[int, Planner] = {}
-        self._singles: dict[int, SingleRows] = {}
+        self._singles = SingleInserts()
         self._prepared: dict[int, PreparedQueries] = {}
         self._next_id = 1
 
@@ -102,19 +102,7 @@ class Database:
 
     def check_row(self, changes: Sequence[Change]) -> Batch | None:
         """What ``check`` gives for one plain row of one insert, at a quarter of the cost; None for anything else."""
-        if len(changes) != 1:
-            return None
-        change = changes[0]
-        if type(change) is not Upsert or change.trusted or len(change.rows) != 1:
-            return None
-        table = self._tables.get(change.table)
-        return self._single_rows(table).batch(change.rows[0]) if table is not None else None
-
-    def _single_rows(self, table: Table) -> SingleRows:
-        single = self._singles.get(table.id)
-        if single is None or single.table is not table:
-            single = self._singles[table.id] = SingleRows(table)
-        return single
+        return self._singles.batch(changes, self._tables)
 
     def check_steps(self, changes: Sequence[Change], now: datetime) -> Generator[None, None, Batch]:
         """``check`` in slices: an update or delete may have to search. The batch holds until the next ``apply``.
@@ -163,7 +151,7 @@ class Database:
         counters = {
             w.table.id: w.auto_increment for w in writers.values() if w.auto_increment != w.table.auto_increment
         }
-        return Batch(parts, _sum_tallies([writer.tally() for writer in writers.values()]), counters)
+        return Batch(parts, Tally.sum([writer.tally() for writer in writers.values()]), counters)
 
     def _check_schemas(self, changes: Sequence[SchemaChange], now: datetime) -> Batch:
         staged = {table.id: table.schema for table in self._tables.values()}
@@ -195,7 +183,7 @@ class Database:
                 if part.row is None:
                     table.apply(part.ops)
                 else:
-                    self._single_rows(table).apply(part)
+                    self._singles.of(table).apply(part)
                 undo.append(partial(self._take_back, part))
             else:
                 undo.append(self._apply_schema(part))
@@ -259,7 +247,7 @@ class Database:
         if old is not None:
             del self._tables[old.schema.name], self._by_id[old.id]
             self._planners.pop(old.id, None)
-            self._singles.pop(old.id, None)
+            self._singles.forget(old)
             self._prepared.pop(old.id, None)
             old.shape_version += 1  # what was prepared for it is not to be used again
         if new is not None:
@@ -395,17 +383,6 @@ def _run(query: Query, executor: Executor) -> Generator[None, None, Result]:
             return CountResult((yield from executor.count(query.where)))
         case Group():
             return (yield from group_steps(executor, query))
-
-
-def _sum_tallies(tallies: Sequence[Tally]) -> Tally:
-    generated = [tally.last_insert_id for tally in tallies if tally.last_insert_id is not None]
-    return Tally(
-        sum(tally.inserted for tally in tallies),
-        sum(tally.replaced for tally in tallies),
-        sum(tally.updated for tally in tallies),
-        sum(tally.deleted for tally in tallies),
-        generated[-1] if generated else None,
-    )
 
 
 def _table_status(table: Table) -> dict[str, object]:

@@ -12,10 +12,10 @@ Cost of a row of six columns and three indexes: check 3.5 us and apply 6 us, whe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from tcsql.engine.change import Batch, Row, RowOp, RowsBatch, Tally
+from tcsql.engine.change import Batch, Change, Row, RowOp, RowsBatch, Tally, Upsert
 from tcsql.engine.index import OrderedIndex
 from tcsql.engine.keys import Codec, Key, PackedCodec, PrimaryCodec
 from tcsql.engine.rows import encode
@@ -47,6 +47,32 @@ class _Plan(NamedTuple):
     #: Where the AUTO_INCREMENT column stands, and whether it is given.
     counter_at: int | None
     counter_given: bool
+
+
+class SingleInserts:
+    """What is prepared for each table that was asked about."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, SingleRows] = {}
+
+    def batch(self, changes: Sequence[Change], tables: Mapping[str, Table]) -> Batch | None:
+        """The batch of these changes if they are one insert of one plain row, else None."""
+        if len(changes) != 1:
+            return None
+        change = changes[0]
+        if type(change) is not Upsert or change.trusted or len(change.rows) != 1:
+            return None
+        table = tables.get(change.table)
+        return self.of(table).batch(change.rows[0]) if table is not None else None
+
+    def of(self, table: Table) -> SingleRows:
+        found = self._of.get(table.id)
+        if found is None or found.table is not table:
+            found = self._of[table.id] = SingleRows(table)
+        return found
+
+    def forget(self, table: Table) -> None:
+        self._of.pop(table.id, None)
 
 
 class SingleRows:

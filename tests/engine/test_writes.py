@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,8 +47,7 @@ def insert(database: Database, requests: list[list[Row]]) -> tuple[Tally, list[b
             return type(error)
         database.apply(batch)
         done = batch.tally
-        total = replace(
-            total,
+        total = total._replace(
             inserted=total.inserted + done.inserted,
             replaced=total.replaced + done.replaced,
             last_insert_id=done.last_insert_id or total.last_insert_id,
