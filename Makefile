@@ -2,6 +2,7 @@
 # make test    everything installed that the tests need, then all tests
 # make check   format, lint, types: before every commit
 # make bench   the figures of docs/benchmarks.md
+# make bench-peers  TCSQL beside nginx, Redis and MariaDB: docs/performance.md
 # make bench-sweep   is any list slow? every kind of query at every selectivity, for docs/performance.md
 # make loadtest      10,000 users by locust against a server of its own, see loadtest/README.md
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATA ?= .demo
 
-.PHONY: demo test check format bench bench-sweep loadtest torture docs clean
+.PHONY: demo test check format bench bench-peers bench-sweep loadtest torture docs clean
 
 $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +49,12 @@ loadtest: $(VENV)/.load
 $(VENV)/.load: $(VENV)/.stamp
 	$(BIN)/pip install --quiet --editable ".[load]"
 	touch $@
+
+bench-peers: $(VENV)/.stamp
+	sh loadtest/install-peers.sh
+	$(BIN)/pip install --quiet --editable ".[bench,test]"
+	$(BIN)/python -m loadtest.peers
+	$(BIN)/python -m loadtest.report
 
 docs: $(VENV)/.stamp
 	$(BIN)/python -m docs.generate
