@@ -97,8 +97,21 @@ def order_value(schema: TableSchema, row: Row, term: OrderTerm) -> OrderValue:
     return seen.text.encode() if term.kind is OrderKind.STR else seen.number
 
 
+def that_count(schema: TableSchema, order: tuple[OrderTerm, ...]) -> tuple[OrderTerm, ...]:
+    """The terms up to the primary key in its own order: no two rows are equal there, so none behind it counts."""
+    for place, term in enumerate(order):
+        if len(schema.primary_key) > 1:
+            decides = term.column is None
+        else:
+            key = schema.by_name[schema.primary_key[0]]
+            decides = term.column in (None, key.name) and key.type.is_numeric == (term.kind is OrderKind.NUM)
+        if decides:
+            return order[: place + 1]
+    return order
+
+
 def position(schema: TableSchema, row: Row, order: tuple[OrderTerm, ...]) -> Position:
-    return (*(order_value(schema, row, term) for term in order), key_of(schema, row))
+    return (*(order_value(schema, row, term) for term in that_count(schema, order)), key_of(schema, row))
 
 
 def compare(a: Position, b: Position, directions: tuple[bool, ...]) -> int:
@@ -136,8 +149,8 @@ class ModelTable:
         return [row for row in self.rows.values() if matches(self.schema, row, where)]
 
     def select(self, query: Select, after: Position | None = None, before: Position | None = None) -> ModelPage:
-        order, directions = query.order, directions_of(query.order)
-        found = [(position(self.schema, row, order), row) for row in self.matching(query.where)]
+        directions = directions_of(that_count(self.schema, query.order))
+        found = [(position(self.schema, row, query.order), row) for row in self.matching(query.where)]
         found.sort(key=_by_position(directions))
         total = len(found)
         start, stop = query.skip, query.skip + query.limit
