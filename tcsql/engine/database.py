@@ -12,7 +12,9 @@ from functools import partial
 from typing import TypeVar
 
 from tcsql.engine import evolution
+from tcsql.engine.advisor import NOTED_ROWS, useful_rows
 from tcsql.engine.aggregate import group_steps
+from tcsql.engine.autoindex import AutoIndexes
 from tcsql.engine.change import (
     Batch,
     Change,
@@ -28,6 +30,7 @@ from tcsql.engine.change import (
 )
 from tcsql.engine.executor import Executor, PinnedExecutor, Work
 from tcsql.engine.explain import advice, explain
+from tcsql.engine.graveyard import Graveyard
 from tcsql.engine.page import PageSearch
 from tcsql.engine.planner import Planner
 from tcsql.engine.prepared import PreparedQueries
@@ -35,9 +38,10 @@ from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_c
 from tcsql.engine.result import CountResult, Result
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.single import SingleInserts
+from tcsql.engine.status import table_status
 from tcsql.engine.table import Table
 from tcsql.engine.writes import RowWriter
-from tcsql.errors import UnknownTable, UnsupportedStatement, did_you_mean
+from tcsql.errors import TooCostly, UnknownTable, UnsupportedStatement, did_you_mean
 
 #: L-7: rows one query may examine.
 QUERY_BUDGET_ROWS = 2_000_000
@@ -58,6 +62,9 @@ class Database:
         self._planners: dict[int, Planner] = {}
         self._singles = SingleInserts()
         self._prepared: dict[int, PreparedQueries] = {}
+        self._graveyard = Graveyard()
+        #: Which indexes queries miss, and which could be spared.
+        self.auto_indexes = AutoIndexes()
         self._next_id = 1
 
     # --- what is there --------------------------------------------------------------------------------------
@@ -92,7 +99,7 @@ class Database:
 
     def status(self) -> list[dict[str, object]]:
         """One entry a table, for people and dashboards."""
-        return [_table_status(table) for table in self._tables.values()]
+        return [table_status(table, self.auto_indexes.needs(table)) for table in self._tables.values()]
 
     # --- changing -------------------------------------------------------------------------------------------
 
@@ -205,8 +212,12 @@ class Database:
             new = Table(part.table_id, part.after) if part.after is not None else None
             if new is not None and old is not None:
                 new.version = old.version + 1
-            self._replace(old, new)
-            return lambda: self._replace(self._by_id.get(part.table_id), old)
+
+            def undo() -> None:
+                self._replace(self._by_id.get(part.table_id), old)
+
+            self._replace(old, new, undo)
+            return undo
         assert old is not None
         before = part.before
         if part.after.layout == before.layout:
@@ -243,14 +254,18 @@ class Database:
             self._tables[schema.name] = table
         table.relayout(schema)
 
-    def _replace(self, old: Table | None, new: Table | None) -> None:
+    def _replace(self, old: Table | None, new: Table | None, undo: Callable[[], None] | None = None) -> None:
+        """Put a table in the place of another; ``undo`` may put the old one back."""
         if old is not None:
+            self._graveyard.bury(old, undo)
             del self._tables[old.schema.name], self._by_id[old.id]
             self._planners.pop(old.id, None)
             self._singles.forget(old)
             self._prepared.pop(old.id, None)
+            self.auto_indexes.forget(old.id)
             old.shape_version += 1  # what was prepared for it is not to be used again
         if new is not None:
+            self._graveyard.exhume(new)
             self._tables[new.schema.name] = self._by_id[new.id] = new
             self._next_id = max(self._next_id, new.id + 1)
 
@@ -265,6 +280,7 @@ class Database:
 
     def begin_bulk(self, table: str) -> None:
         """Suspend the indexes of a table while a program that does nothing else fills it; see ``Table``."""
+        self._graveyard.empty()
         self.table(table).begin_bulk()
 
     def end_bulk(self, table: str) -> None:
@@ -273,7 +289,9 @@ class Database:
 
     def maintain(self, more: Callable[[], bool]) -> bool:
         """Background work in small steps while ``more()``; True when work is left."""
-        left = False
+        left = True
+        while more() and left:
+            left = self._graveyard.step()
         for table in list(self._tables.values()):
             left = table.maintain(more) or left
         return left
@@ -306,7 +324,27 @@ class Database:
         One request sees one state: when the table has changed the search begins again, and after three times it
         works on references to the rows as they stand.
         """
-        return self._seeing_one_state(query, _run)
+        return self._seeing_one_state(query, self._answered)
+
+    def _answered(self, query: Query, executor: Executor) -> Generator[None, None, Result]:
+        try:
+            result = yield from _run(query, executor)
+        except TooCostly:
+            self.note(query, executor.work.examined, 0)
+            raise
+        if executor.work.examined > NOTED_ROWS:
+            self.note(query, executor.work.examined, useful_rows(result))
+        return result
+
+    def note(self, query: Query, examined: int, useful: int) -> None:
+        """Take down that a query examined many more rows than it had use for: an index may be missing. 3 us."""
+        table = self._tables.get(query.table)
+        if table is not None:
+            self.auto_indexes.note(table, query, examined, useful)
+
+    def tables(self) -> list[Table]:
+        """All tables, to look at."""
+        return list(self._tables.values())
 
     def explain(self, query: Query) -> dict[str, object]:
         """How the query would be answered: the chosen access, the others with their sizes, rows examined."""
@@ -383,29 +421,3 @@ def _run(query: Query, executor: Executor) -> Generator[None, None, Result]:
             return CountResult((yield from executor.count(query.where)))
         case Group():
             return (yield from group_steps(executor, query))
-
-
-def _table_status(table: Table) -> dict[str, object]:
-    indexes = [
-        {
-            "name": index.definition.name,
-            "columns": list(index.definition.columns or table.schema.primary_key),
-            "fulltext": index.definition.fulltext,
-            "entries": len(index),
-            "bytes": index.memory_bytes,
-            "uses": index.uses,
-            "ready": index.ready,
-            "notes": list(index.definition.notes),
-        }
-        for index in (table.primary, *table.indexes.values())
-    ]
-    return {
-        "name": table.schema.name,
-        "rows": len(table),
-        "bytes": table.memory_bytes,
-        "row_bytes": table.rows.bytes,
-        "columns": len(table.schema.columns),
-        "layout": table.schema.layout,
-        "notes": list(table.schema.notes),
-        "indexes": indexes,
-    }

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from tcsql.engine import cost
-from tcsql.engine.conditions import type_of
+from tcsql.engine.advisor import advice_for, wanted_columns
 from tcsql.engine.executor import Executor, conjunctions_of
-from tcsql.engine.order import Order, is_natural
+from tcsql.engine.order import Order
 from tcsql.engine.planner import Access
-from tcsql.engine.query import Condition, Conjunction, Query, Select
-from tcsql.engine.spans import POINTS, can_span
+from tcsql.engine.query import Condition, Query, Select
 from tcsql.engine.table import Table
-from tcsql.engine.textindex import SERVED
 
 
 def explain(executor: Executor, query: Query) -> dict[str, object]:
@@ -65,45 +63,18 @@ def _access(table: Table, access: Access) -> dict[str, object]:
         "backwards": access.ordered and access.reverse,
         "left_to_test": [_condition(condition) for condition in access.residual],
         "cost": round(access.cost, 1),
+        "automatic": index.definition.automatic,
+        "why": list(index.definition.notes) if index.definition.automatic else [],
     }
 
 
 def advice(table: Table, query: Query) -> str | None:
-    """The index that would serve the query, as a statement; None when no ordered index can."""
+    """What would make the query cheaper: an index as a statement, or that it is under way; None: nothing known."""
     schema = table.schema
-    terms = Order(schema, query.order).terms if isinstance(query, Select) else ()
-    best: list[str] = []
-    for conjunction in conjunctions_of(query.where):
-        columns = _equal_columns(table, conjunction)
-        if terms and all(is_natural(schema, term) for term in terms):
-            columns += [term.column for term in terms if term.column is not None]
-        columns += _range_columns(table, conjunction)
-        columns = list(dict.fromkeys(columns))
-        if len(columns) > len(best):
-            best = columns
-    declared = [list(index.columns) for index in schema.indexes if not index.fulltext]
-    if not best or any(columns[: len(best)] == best for columns in declared):
-        text = _text_column(query)
-        return f"CREATE FULLTEXT INDEX {text}_text ON {schema.name} ({text})" if text else None
-    return f"CREATE INDEX {'_'.join(best)[:64]} ON {schema.name} ({', '.join(best)})"
-
-
-def _equal_columns(table: Table, conjunction: Conjunction) -> list[str]:
-    return [c.column for c in conjunction if c.column and c.operator in POINTS and _spans(table, c)]
-
-
-def _range_columns(table: Table, conjunction: Conjunction) -> list[str]:
-    return [c.column for c in conjunction if c.column and c.operator not in POINTS and _spans(table, c)][:1]
-
-
-def _spans(table: Table, condition: Condition) -> bool:
-    kind = type_of(table.schema, condition.column)
-    return kind is not None and can_span(condition.operator, condition.negated, kind)
-
-
-def _text_column(query: Query) -> str | None:
-    for conjunction in query.where.any_of:
-        for c in conjunction:
-            if c.column and not c.negated and c.operator in SERVED:
-                return c.column
-    return None
+    building = [each for each in schema.indexes if not table.indexes[each.name].ready]
+    if building:
+        wanted = wanted_columns(schema.with_(indexes=tuple(i for i in schema.indexes if i not in building)), query)
+        for definition in building:
+            if definition.columns == wanted:
+                return f"index {definition.name} is being built"
+    return advice_for(schema, query)

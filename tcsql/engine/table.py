@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tcsql.engine.building import Build, Index, add_entries, columns_of, gathered_for
 from tcsql.engine.change import RowOp
-from tcsql.engine.dismantling import dismantle
+from tcsql.engine.dismantling import STEP_ENTRIES, dismantle
 from tcsql.engine.gather import Gathered, chunks
 from tcsql.engine.index import RESHAPE_AT, KeysOf, OrderedIndex
 from tcsql.engine.keys import Codec, Key, KeyValue, make_codec
@@ -220,6 +220,14 @@ class Table:
         del self._building[index]
         self.version += 1
 
+    @property
+    def is_building(self) -> bool:
+        return bool(self._building)
+
+    def automatic(self) -> list[Index]:
+        """The indexes that nobody has declared."""
+        return [index for index in self.indexes.values() if index.definition.automatic]
+
     def progress(self, index: Index) -> tuple[int, int] | None:
         """Of an index under construction: rows done, and rows in all."""
         build = self._building.get(index)
@@ -256,6 +264,17 @@ class Table:
             elif not self.rows.migrate(SLICE_ROWS):
                 return False
         return bool(self._building or self._dropped) or not self.rows.settled
+
+    def dismantle(self) -> bool:
+        """Free some thousand rows or index entries of a table that is out of use; False when nothing is left."""
+        self._building.clear()
+        self._dropped += self.indexes.values()
+        self.indexes = {}
+        if self._dropped:
+            if not dismantle(self._dropped[-1]):
+                self._dropped.pop()
+            return True
+        return dismantle(self.primary) or self.rows.shrink(STEP_ENTRIES)
 
     # --- schema ---------------------------------------------------------------------------------------------
 
@@ -340,6 +359,13 @@ class Table:
             if isinstance(index, OrderedIndex):
                 wanted = held_rows.get(index, len(pkeys))
                 assert len(index) == wanted, f"{self.schema.name}: index {index.definition.name} has extra entries"
+
+    def sample(self, count: int) -> list[bytes]:
+        """Up to so many rows, spread evenly over the order of the primary key. 5 us each."""
+        run, size = self.primary.run(()), len(self)
+        count = min(count, size)
+        places = (number * size // count for number in range(count))
+        return self.rows.many(pkey for place in places for pkey in run.pkeys(place, place + 1, False))
 
     def pkeys_in_order(self) -> Iterator[PKey]:
         return self.primary.run(()).pkeys(0, len(self), False)
