@@ -184,9 +184,12 @@ class Store:
         """
         await self._pipeline.room()
         self._require_writable(changes)
+        batch = self.database.check_row(changes)
+        if batch is None:
+            batch = await _in_slices(self.database.check_steps(changes, self.options.clock()))
+            self._require_writable(changes)
         # The batch holds until the next apply: no await between here and there.
-        batch = await _in_slices(self.database.check_steps(changes, self.options.clock()))
-        ticket = self._apply(changes, batch, origin)
+        ticket = self._apply(batch, origin)
         if not ticket.settled:
             self._pipeline.enqueue(ticket)
         if ticket.level is Level.ALWAYS:
@@ -232,11 +235,11 @@ class Store:
 
     def _check_and_apply(self, changes: Sequence[Change], origin: Origin) -> Ticket:
         self._require_writable(changes)
-        return self._apply(changes, self.database.check(changes, self.options.clock()), origin)
+        batch = self.database.check_row(changes) or self.database.check(changes, self.options.clock())
+        return self._apply(batch, origin)
 
-    def _apply(self, changes: Sequence[Change], batch: Batch, origin: Origin) -> Ticket:
+    def _apply(self, batch: Batch, origin: Origin) -> Ticket:
         """Number and apply; the ticket is settled already when there is nothing to make durable."""
-        self._require_writable(changes)
         level = Level.MEMORY if self._in_memory else origin.level or self.options.durability
         ticket = Ticket(self.lsn, batch, [], origin, level)
         if not ticket.writes:

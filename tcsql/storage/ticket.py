@@ -65,7 +65,9 @@ class Ticket:
     def __init__(self, lsn: int, batch: Batch, undo: Undo, origin: Origin, level: Level) -> None:
         self.lsn = lsn
         self.batch = batch
-        self.ops = sum(1 if isinstance(part, SchemaBatch) else len(part.ops) for part in batch.parts)
+        self.ops = 0
+        for part in batch.parts:
+            self.ops += 1 if isinstance(part, SchemaBatch) else len(part.ops)
         self.undo: Undo | None = undo
         self.origin = origin
         self.level = level
