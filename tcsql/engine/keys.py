@@ -221,6 +221,7 @@ class TupleCodec:
         self._parts = pkey_parts
 
     def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key:
+        """The tuple of one entry."""
         own = _with_null(values)
         key = own + pkey if isinstance(pkey, tuple) else (*own, pkey)
         if None in values:

@@ -146,6 +146,15 @@ class Rows:
             self._older = [generation for generation in self._older if generation[1]]
         return bool(self._older)
 
+    def shrink(self, most: int) -> bool:
+        """Free up to that many rows; False when none is left."""
+        rows = self.current or (self._older.pop()[1] if self._older else {})
+        for _ in range(min(most, len(rows))):
+            rows.popitem()
+        if rows and rows is not self.current:
+            self._older.append((bytes, rows))  # how they would be read is of no interest any more
+        return bool(rows or self._older)
+
     def items(self) -> Iterator[tuple[PKey, bytes]]:
         """All rows, in no order. The mapping must not change meanwhile."""
         yield from self.current.items()
