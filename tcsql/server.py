@@ -209,6 +209,7 @@ def store_options(settings: Settings) -> StoreOptions:
         interval_ms=settings.interval_ms,
         change_log=settings.change_log_entries,
         change_log_bytes=settings.change_log_bytes,
+        auto_index=settings.auto_index,
         memory_limit=memory_bytes(settings.memory_limit, memory.available_bytes()),
     )
 

@@ -116,6 +116,12 @@ class Settings:
         "table meant by requests that name none; a single table needs no name",
     )
 
+    auto_index: bool = _option(
+        "tables",
+        True,
+        "build the indexes that queries miss, when that has cost more than building them, inside memory_limit",
+    )
+
     durability: str = _option(
         "durability",
         "always",

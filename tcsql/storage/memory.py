@@ -23,6 +23,9 @@ from typing import Final
 _SHARE: Final = 0.8
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _EVERY_S: Final = 0.05
+#: From this part of the limit on automatic indexes are given up, and up to that one they are made.
+_SHORT: Final = 0.95
+_UNASKED: Final = 0.9
 #: cgroup v1 says "no limit" with the largest page-aligned 63-bit number.
 _NO_LIMIT: Final = 1 << 60
 
@@ -122,6 +125,14 @@ class Budget:
             self._looked_at = now
             self._is_full = self._look()
         return self._is_full
+
+    def is_short(self) -> bool:
+        """Whether what can be spared should go: nearly all of the limit is used, or writes are refused already."""
+        return self._held_bytes() > _SHORT * self.limit_bytes or self.is_full()
+
+    def room_bytes(self) -> int:
+        """What may be added without need: up to nine tenths of the limit, by either measure. Negative: nothing."""
+        return int(_UNASKED * self.limit_bytes) - max(self._held_bytes(), self._resident())
 
     def _look(self) -> bool:
         held = self._held_bytes()

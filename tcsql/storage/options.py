@@ -20,7 +20,8 @@ class StoreOptions:
 
     ``change_log``: row changes kept for live streams that resume, 0 switches the log off;
     ``change_log_bytes`` bounds it as well. ``memory_limit``: bytes; None: 80 % of what the machine or cgroup has.
-    ``clock``: what CURRENT_TIMESTAMP reads. ``vfs``: the name of a SQLite VFS, for fault tests.
+    ``auto_index``: whether indexes that queries miss are made. ``clock``: what CURRENT_TIMESTAMP reads. ``vfs``: the
+    name of a SQLite VFS, for fault tests.
     """
 
     durability: Level = Level.ALWAYS
@@ -28,5 +29,6 @@ class StoreOptions:
     change_log: int = 100_000
     change_log_bytes: int = 64 << 20
     memory_limit: int | None = None
+    auto_index: bool = True
     clock: Callable[[], datetime] = utc_now
     vfs: str | None = None

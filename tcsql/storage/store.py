@@ -36,6 +36,7 @@ from tcsql.engine.query import Query
 from tcsql.engine.result import Result
 from tcsql.errors import NoMemory, NoSpace, Overloaded, ReadOnly, Stopping, TCSQLError
 from tcsql.storage import memory, recovery
+from tcsql.storage.caretaker import Caretaker
 from tcsql.storage.changelog import LoggedChange
 from tcsql.storage.file import StoreFile
 from tcsql.storage.lock import DirectoryLock
@@ -86,6 +87,7 @@ class Store:
         self._on_durable: list[DurableListener] = []
         self._on_reverted: list[RevertListener] = []
         self._closed = False
+        self._caretaker = Caretaker(database, self.budget, options.auto_index)
         self._counts = {"commits": 0, "groups": 0, "refused": 0}
 
     @classmethod
@@ -329,10 +331,24 @@ class Store:
 
     async def maintain(self) -> None:
         """Background work of the engine (building indexes), 4 ms at a time, until the store is closed."""
+        looked_at = time.perf_counter()
         while not self._closed:
+            elapsed_s = time.perf_counter() - looked_at
+            if elapsed_s >= _MAINTAIN_IDLE_S:
+                looked_at += elapsed_s
+                await self._look_after_indexes(elapsed_s)
             until = time.perf_counter() + MAINTAIN_SLICE_S
             is_work_left = self.database.maintain(lambda until=until: time.perf_counter() < until)  # type: ignore[misc]  # mypy infers no type for a lambda's default
             await asyncio.sleep(_MAINTAIN_PAUSE_S if is_work_left else _MAINTAIN_IDLE_S)
+
+    async def _look_after_indexes(self, elapsed_s: float) -> None:
+        change = None if self.read_only is not None else self._caretaker.look(elapsed_s)
+        if change is None:
+            return
+        try:
+            await self.commit([change])
+        except TCSQLError as error:
+            self.last_error = error.message  # nobody waits for an answer, and it is proposed again
 
     def backup(self, path: Path) -> None:
         """Copy the durable state into a new file; to be run in a thread of its own. Raises SetupError."""
@@ -352,6 +368,8 @@ class Store:
             "log_bytes": log_bytes,
             "memory_bytes": self.database.memory_bytes,
             "memory_limit": self.budget.limit_bytes,
+            "auto_index": self.options.auto_index,
+            "index_waits_for": self.database.auto_indexes.waits_for,
             "pending": len(self._pipeline.pending),
             "waiting": len(self._waiters),
             "recovered_rows": self.recovered.rows,
