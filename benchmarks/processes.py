@@ -77,9 +77,10 @@ class Child:
 
 
 @contextmanager
-def tcsql_server(data: Path) -> Iterator[Child]:
-    """``tcsql serve`` on a data directory with its default settings, from its start to its clean end."""
+def tcsql_server(data: Path, *options: str) -> Iterator[Child]:
+    """``tcsql serve`` on a data directory with its default settings but ``options``, from its start to its clean end."""
     command = [sys.executable, "-m", "tcsql", "serve", "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
+    command += options
     with _child(command, data.parent) as child:
         yield child
         child.process.send_signal(signal.SIGTERM)

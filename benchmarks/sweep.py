@@ -104,12 +104,14 @@ class Subject:
     def engine(self, asked: Question) -> None:
         self.database.query(asked.query)
 
-    def reply(self, asked: Question) -> None:
+    def reply(self, asked: Question) -> bytes:
+        """The body."""
         head = Head("GET", "/", asked.text.encode())
         found = self._api.answer_now(head)
         if found is None:
             found = self._loop.run_until_complete(self._api.answer(head))
         assert found.status == 200, (asked.text, found.body)
+        return found.body
 
     def explain(self, asked: Question) -> dict[str, object]:
         """The runs that were read and the rows examined."""
@@ -122,7 +124,7 @@ class Subject:
         self._loop.close()
 
 
-def timed(call: Callable[[Question], None], questions: Sequence[Question]) -> Timing:
+def timed(call: Callable[[Question], object], questions: Sequence[Question]) -> Timing:
     """Ask until all are asked, or a slow point has been seen enough."""
     for asked in questions[:_WARM_UP]:
         call(asked)
