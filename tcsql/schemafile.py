@@ -60,7 +60,7 @@ def differences(held: TableSchema | None, wanted: TableSchema) -> list[str]:
         found.append(f"the columns of {name} stand in another order")
     if held.primary_key != wanted.primary_key:
         found.append(f"the primary key of {name} is ({','.join(held.primary_key)}) in the store")
-    of_store = {index.name: (index.columns, index.fulltext) for index in held.indexes}
+    of_store = {index.name: (index.columns, index.fulltext) for index in held.declared_indexes}
     of_file = {index.name: (index.columns, index.fulltext) for index in wanted.indexes}
     for index in dict.fromkeys((*of_store, *of_file)):
         if index not in of_file:

@@ -48,7 +48,12 @@ class AutoIndexes:
         self.waits_for: str | None = None
 
     def note(self, table: Table, query: Query, examined: int, useful: int) -> None:
-        """Take down a query that examined many more rows than it had use for. 3 us."""
+        """Take down a query that examined many more rows than it had use for. 3 us.
+
+        Not while an index of the table is being built: it may be the one that the query misses.
+        """
+        if table.is_building:
+            return
         advisor = self._advisors.get(table.id)
         if advisor is None:
             advisor = self._advisors[table.id] = Advisor()

@@ -289,9 +289,9 @@ class Database:
 
     def maintain(self, more: Callable[[], bool]) -> bool:
         """Background work in small steps while ``more()``; True when work is left."""
-        left = True
-        while more() and left:
-            left = self._graveyard.step()
+        left = len(self._graveyard) > 0
+        while left and more():
+            left = self._graveyard.step() and len(self._graveyard) > 0
         for table in list(self._tables.values()):
             left = table.maintain(more) or left
         return left

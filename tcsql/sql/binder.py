@@ -12,6 +12,7 @@ from functools import partial
 
 from tcsql.engine.change import (
     AddColumn,
+    AllowIndex,
     Change,
     CreateIndex,
     CreateTable,
@@ -19,6 +20,7 @@ from tcsql.engine.change import (
     DropIndex,
     DropTable,
     RenameColumn,
+    RenameIndex,
     RenameTable,
     Truncate,
 )
@@ -78,7 +80,15 @@ def _create_table(body: tree.CreateTable, source: Source, schema_of: SchemaOf) -
     if body.like is None:
         return [*changes, CreateTable(bind_table(body, source), body.if_not_exists)]
     model = _known(body.like, source, schema_of)
-    copy = model.with_(name=body.name.text, layout=0, history={}, fills={}, auto_increment=1)
+    copy = model.with_(
+        name=body.name.text,
+        indexes=model.declared_indexes,
+        layout=0,
+        history={},
+        fills={},
+        auto_increment=1,
+        forbidden=(),
+    )
     return [*changes, CreateTable(copy, body.if_not_exists)]
 
 
@@ -132,7 +142,10 @@ class _AlterBinder:
         if isinstance(action, tree.CreateIndex):
             return self._create_index(action.key)
         if isinstance(action, tree.RenameIndex):
-            return self._rename_index(action)
+            found = self._index(action.name.text)
+            return [RenameIndex(self.table, found.name if found else action.name.text, action.to.text)]
+        if isinstance(action, tree.AlterIndex):
+            return self._alter_index(action)
         return self._drop_index(action)
 
     def _column(self, name: tree.Name) -> str:
@@ -180,16 +193,18 @@ class _AlterBinder:
         return [RenameColumn(self.table, old.name, new.name)] if new.name != old.name else []
 
     def _create_index(self, key: tree.KeySpec) -> list[Change]:
-        if len(self.schema.indexes) >= MAX_INDEXES:
+        if len(self.schema.declared_indexes) >= MAX_INDEXES:
             raise self.source.error(key.at, f"a table has at most {MAX_INDEXES} indexes")
         make = partial(CreateIndex, self.table, if_not_exists=key.if_not_exists)
         return [make(index) for index in bind_index(key, self.schema, self.source)]
 
-    def _rename_index(self, action: tree.RenameIndex) -> list[Change]:
-        found = self._index(action.name.text)
-        if found is None:
-            return [DropIndex(self.table, action.name.text)]  # refused by the engine, which knows the names
-        return [DropIndex(self.table, found.name), CreateIndex(self.table, replace(found, name=action.to.text))]
+    def _alter_index(self, action: tree.AlterIndex) -> list[Change]:
+        """Automatic indexes are forbidden and allowed again; a declared one is used whenever it helps."""
+        name = action.index.text.lower()
+        if action.visible:
+            return [AllowIndex(self.table, each.name) for each in self.schema.forbidden if each.name.lower() == name]
+        found = self._index(name)
+        return [DropIndex(self.table, found.name)] if found is not None and found.automatic else []
 
     def _drop_index(self, action: tree.DropIndex) -> list[Change]:
         name = action.index.text

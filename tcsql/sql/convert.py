@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from tcsql.engine.schema import NAME
 from tcsql.sql import tree
-from tcsql.sql.dialect import RELOAD, RenameTables
+from tcsql.sql.dialect import RELOAD, AlterIndex, RenameTables
 from tcsql.sql.tokens import Source
 from tcsql.sql.types import with_charset
 
@@ -249,6 +249,8 @@ class Converter:
             return tree.ChangeColumn(self.name(old, "a column") if old else column.name, column)
         if isinstance(node, exp.RenameColumn):
             return tree.RenameColumn(self.name(node.this, "a column"), self.name(node.args["to"], "a column"))
+        if isinstance(node, AlterIndex):
+            return tree.AlterIndex(self.name(node.this, "an index"), bool(node.args["visible"]))
         assert isinstance(node, exp.RenameIndex)  # the dialect has rules for no other action
         return tree.RenameIndex(self.name(node.this, "an index"), self.name(node.args["to"], "an index"))
 

@@ -49,6 +49,12 @@ class RenameTables(exp.Expression):
     arg_types = {"expressions": True}  # noqa: RUF012 -- sqlglot's own form of a node
 
 
+class AlterIndex(exp.Expression):
+    """ALTER INDEX: the index, and whether it is to be ``visible``."""
+
+    arg_types = {"this": True, "visible": True}  # noqa: RUF012 -- sqlglot's own form of a node
+
+
 def statements(source: Source) -> list[list[Token]]:
     """The tokens of each statement, split at every ``;``. Raises SqlSyntax, for parentheses that do not match too."""
     found: list[list[Token]] = [[]]
@@ -276,12 +282,14 @@ class _Parser(KeyParser):
             raise self.source.unsupported(position.meta["start"], "a column keeps its place in the table", RELOAD)
         return exp.ModifyColumn(this=column, rename_from=old)
 
-    def _parse_alter_table_alter(self) -> None:
+    def _parse_alter_table_alter(self) -> exp.Expr:
         if not self._match_texts(("INDEX", "KEY")):
             self._refuse()
-        self._name()
-        self._match(TokenType.NOT)
-        self._match_texts(("VISIBLE", "INVISIBLE", "IGNORED"))
+        name = self._name()
+        negated = self._match(TokenType.NOT)
+        if not self._match_texts(("VISIBLE", "INVISIBLE", "IGNORED")):
+            self.raise_error("Expected VISIBLE or INVISIBLE")
+        return AlterIndex(this=name, visible=(self._prev.text.upper() == "VISIBLE") is not bool(negated))
 
     def _parse_order_by(self) -> None:
         while True:

@@ -12,13 +12,15 @@ from dataclasses import replace
 
 from tcsql.engine.change import (
     AddColumn,
+    AllowIndex,
     Change,
     CreateIndex,
     CreateTable,
     DropColumn,
-    DropIndex,
     DropTable,
+    IndexChange,
     RenameColumn,
+    RenameIndex,
     RenameTable,
 )
 from tcsql.engine.schema import TableSchema
@@ -48,15 +50,13 @@ class Overlay:
                 schema = self(change.table)
                 self._pending[change.table] = None
                 self._pending[change.to] = schema.with_(name=change.to) if schema else None
-            elif isinstance(change, AddColumn | DropColumn | RenameColumn | CreateIndex | DropIndex):
+            elif isinstance(change, AddColumn | DropColumn | RenameColumn | IndexChange):
                 schema = self(change.table)
                 if schema is not None:
                     self._pending[change.table] = evolved(schema, change)
 
 
-def evolved(
-    schema: TableSchema, change: AddColumn | DropColumn | RenameColumn | CreateIndex | DropIndex
-) -> TableSchema:
+def evolved(schema: TableSchema, change: AddColumn | DropColumn | RenameColumn | IndexChange) -> TableSchema:
     """The schema after the change, as far as names go: layouts stay what they are."""
     columns, indexes = schema.columns, schema.indexes
     if isinstance(change, AddColumn):
@@ -78,5 +78,11 @@ def evolved(
             primary_key=tuple(new if name == old else name for name in schema.primary_key),
         )
     if isinstance(change, CreateIndex):
-        return schema.with_(indexes=(*indexes, change.index))
+        others = (index for index in indexes if not (index.automatic and index.has_entries_of(change.index)))
+        return schema.with_(indexes=(*others, change.index))
+    if isinstance(change, RenameIndex):
+        renamed = (replace(i, name=change.to, automatic=False) if i.name == change.index else i for i in indexes)
+        return schema.with_(indexes=tuple(renamed))
+    if isinstance(change, AllowIndex):
+        return schema.with_(forbidden=tuple(index for index in schema.forbidden if index.name != change.index))
     return schema.with_(indexes=tuple(index for index in indexes if index.name.lower() != change.index.lower()))

@@ -146,7 +146,10 @@ def _index_name(key: tree.KeySpec, columns: tuple[str, ...], schema: TableSchema
     name = key.name.text
     if name.upper() == "PRIMARY":
         raise source.error(key.name.at, "only the primary key is called PRIMARY")
-    taken = any(index.name.lower() == name.lower() for index in schema.indexes)
+    taken = any(
+        index.name.lower() == name.lower() and not (index.automatic and index.columns == columns)
+        for index in schema.indexes
+    )
     if taken and not key.if_not_exists:
         raise source.error(key.name.at, f"index {name} is there twice")
     return name

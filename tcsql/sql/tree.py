@@ -161,13 +161,21 @@ class RenameIndex:
 
 
 @dataclass(frozen=True, slots=True)
+class AlterIndex:
+    """ALTER INDEX … VISIBLE or INVISIBLE: whether an automatic index may be there."""
+
+    index: Name
+    visible: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AlterTable:
     table: Name
     actions: tuple[Action, ...]
     rename_to: Name | None = None
 
 
-Action = AddColumn | DropColumn | RenameColumn | ChangeColumn | CreateIndex | DropIndex | RenameIndex
+Action = AddColumn | DropColumn | RenameColumn | ChangeColumn | CreateIndex | DropIndex | RenameIndex | AlterIndex
 Body = CreateTable | DropTable | Truncate | RenameTables | CreateIndex | DropIndex | AlterTable
 
 

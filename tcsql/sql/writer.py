@@ -2,7 +2,7 @@
 
 Columns are printed as they were declared; a column without a declaration (from a guess over a CSV file, or made by a
 program) gets one from its type. What the engine does not keep of an index comes back from its notes. Not printed:
-FOREIGN KEY, CHECK, SPATIAL and PARTITION, of which only table notes are left.
+automatic indexes, and FOREIGN KEY, CHECK, SPATIAL and PARTITION, of which only table notes are left.
 
 The table's collation is utf8mb4_bin, because that is how values compare here: rows that differ only in case or
 accents are different rows, and must not collide in a server that reads the dump.
@@ -47,7 +47,7 @@ def create_table_sql(schema: TableSchema, for_values: bool = False) -> str:
     notes = tuple(note.removeprefix(_PRIMARY_NOTE) for note in schema.notes if note.startswith(_PRIMARY_NOTE))
     lines.append("PRIMARY KEY " + _key_columns(IndexDef("PRIMARY", schema.primary_key, notes=notes), schema))
     printed: set[str] = set()
-    for index in schema.indexes:
+    for index in schema.declared_indexes:
         whole = whole_of(index)
         name, columns = whole or (index.name, index.columns)
         if name not in printed:

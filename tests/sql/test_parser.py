@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tcsql.engine.change import (
     AddColumn,
+    AllowIndex,
     Change,
     CreateIndex,
     CreateTable,
@@ -19,6 +20,7 @@ from tcsql.engine.change import (
     DropIndex,
     DropTable,
     RenameColumn,
+    RenameIndex,
     RenameTable,
     Truncate,
 )
@@ -36,6 +38,10 @@ def schema(sql: str) -> TableSchema:
 
 
 POSTS = schema("CREATE TABLE posts (id int PRIMARY KEY, uid int, title varchar(80), body text, KEY by_uid (uid))")
+POSTS = POSTS.with_(
+    indexes=(*POSTS.indexes, IndexDef("auto_title", ("title",), automatic=True)),
+    forbidden=(IndexDef("auto_uid_title", ("uid", "title"), automatic=True),),
+)
 
 
 def known(name: str) -> TableSchema | None:
@@ -134,9 +140,16 @@ ACTIONS: dict[str, list[Change]] = {
     "ALTER TABLE posts MODIFY COLUMN title VARCHAR(80) NULL": [],
     "ALTER TABLE posts RENAME TO old": [RenameTable("posts", "old")],
     "ALTER TABLE posts RENAME AS old, DROP KEY by_uid": [DropIndex("posts", "by_uid"), RenameTable("posts", "old")],
-    "ALTER TABLE posts RENAME INDEX by_uid TO u": [
-        DropIndex("posts", "by_uid"),
-        CreateIndex("posts", IndexDef("u", ("uid",))),
+    "ALTER TABLE posts RENAME INDEX By_Uid TO u": [RenameIndex("posts", "by_uid", "u")],
+    "ALTER TABLE posts ALTER INDEX by_uid INVISIBLE, ALTER INDEX BY_UID VISIBLE": [],
+    "ALTER TABLE posts ALTER INDEX Auto_Title INVISIBLE": [DropIndex("posts", "auto_title")],
+    "ALTER TABLE posts ALTER INDEX auto_title IGNORED": [DropIndex("posts", "auto_title")],
+    "ALTER TABLE posts ALTER KEY auto_title NOT IGNORED, ALTER INDEX nothing INVISIBLE": [],
+    "ALTER TABLE posts ALTER INDEX Auto_Uid_Title VISIBLE": [AllowIndex("posts", "auto_uid_title")],
+    "CREATE INDEX auto_title ON posts (title)": [CreateIndex("posts", IndexDef("auto_title", ("title",)))],
+    "ALTER TABLE posts RENAME INDEX auto_title TO heads, DROP INDEX heads": [
+        RenameIndex("posts", "auto_title", "heads"),
+        DropIndex("posts", "heads"),
     ],
     "ALTER TABLE posts ENGINE=InnoDB ROW_FORMAT=DYNAMIC, ALGORITHM=INPLACE, LOCK=NONE, ORDER BY uid DESC, id": [],
     "ALTER TABLE posts DISABLE KEYS": [],
