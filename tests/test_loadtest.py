@@ -12,6 +12,7 @@ import pytest
 from benchmarks import sweep, sweep_report
 from benchmarks.shape import KINDS, posts
 from benchmarks.sweep_shapes import Data, curves, rows
+from loadtest import locust_report
 from loadtest.limits import Machine
 from loadtest.locust_checks import (
     FACTS_TARGET,
@@ -168,3 +169,25 @@ def test_the_section_lists_the_points_above_the_goal() -> None:
     slow_curve["points"].pop()
     assert ": met.**" in sweep.section(results)
     assert sweep_report.above_goal(results) == []
+
+
+def test_the_section_about_locust_tells_failures_and_who_was_the_limit() -> None:
+    query = {"answers": 90, "per_s": 9.0, "p50_ms": 1.5, "p99_ms": 40.0, "failed": 2, "failures": {"x": 2}}
+    scenario = {
+        "scenario": "open",
+        "what": "connections stay open",
+        "connected_before_load": 10_000,
+        "connected_under_load": {"least": 9_998, "most": 10_000},
+        "connections_opened_under_load": 2,
+        "generator_core": [0.98],
+        "generator_was_the_limit": True,
+        "server_core": 0.3,
+        "queries": {"q1": query},
+        "all": {**query, "p50_ms": None},
+    }
+    machine = {"locust": "2", "commit": "abc"}
+    counts = {"users": 10_000, "rows": 1_000_000, "generator_processes": 1}
+    text = locust_report.section({"machine": machine, "started": "now", "scenarios": [scenario], **counts})
+    assert "**90 replies, 2 of them wrong or missing.**" in text
+    assert "| open | q1 | 9 | 1.50 ms | 40 ms | 2 |" in text
+    assert "| 9,998 to 10,000 | 2 | 98% of a core (the limit) | 30% of a core |" in text
