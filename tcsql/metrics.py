@@ -32,10 +32,10 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def add(self, value: float) -> None:
+    def add(self, value: float, weight: int = 1) -> None:
         """Count a value in the first bucket whose bound is not below it."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+        self.counts[bisect_left(self._bounds, value)] += weight
+        self.sum += value * weight
 
     def plain(self) -> dict[str, object]:
         """Numbers as they are (not cumulated); empty buckets are left out."""
@@ -62,10 +62,14 @@ class Metrics:
     def answered(self, operation: str, status: int, seconds: float) -> None:
         """One request is done; ``operation`` comes from our own table of names, never from a client."""
         self.requests[operation, status] += 1
+        self.timed(operation, seconds)
+
+    def timed(self, operation: str, seconds: float, weight: int = 1) -> None:
+        """The time of a request; ``weight``: it stands for so many, of which it was drawn."""
         histogram = self.latency.get(operation)
         if histogram is None:
             histogram = self.latency[operation] = Histogram()
-        histogram.add(seconds)
+        histogram.add(seconds, weight)
 
     def plain(self) -> dict[str, object]:
         """All of it as plain data, for ``/status``."""

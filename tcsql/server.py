@@ -33,6 +33,7 @@ from tcsql.engine.database import Database
 from tcsql.errors import SetupError
 from tcsql.http.app import create_app
 from tcsql.http.endpoints import BACKUP_PREFIX, Api
+from tcsql.http.fastlane import Lanes
 from tcsql.metrics import Metrics
 from tcsql.schemafile import adopt_schema
 from tcsql.settings import Settings, memory_bytes
@@ -103,9 +104,10 @@ class Server:
         metrics = Metrics()
         self._stalls = StallMeter(lambda: sum(metrics.requests.values()))
         self.api = Api(settings, metrics, self._progress, self._stalls)
+        self._lanes = Lanes(self.api, settings.fast_lane, settings.max_connections, settings.keepalive_s)
         config = uvicorn.Config(
             create_app(self.api),
-            http="httptools",
+            http=self._lanes.protocol,  # type: ignore[arg-type]  # uvicorn calls it, and never asks whether it is a class
             ws="none",
             lifespan="off",
             log_config=None,
@@ -125,6 +127,7 @@ class Server:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
+        sweeping = asyncio.create_task(self._lanes.sweep())
         self._stalls.start()
         store = None
         try:
@@ -139,6 +142,7 @@ class Server:
             self._stop()
             await serving
             self._stalls.stop()
+            sweeping.cancel()
             if store is not None:
                 store.close()
 

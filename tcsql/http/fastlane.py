@@ -1,0 +1,289 @@
+"""The fast lane: uvicorn's own HTTP protocol, which answers complete, ordinary GET requests on the spot.
+
+    data_received(bytes)  ->  one write          no task, no await, no parser, no timer
+
+A request is ordinary when its request line is ``GET target HTTP/1.1`` (or 1.0), its header block is one that has been
+*vetted*, and nothing else is under way on its connection. Everything else goes to uvicorn and Starlette, byte for
+byte: partial requests, bodies, ``Expect``, upgrades, whatever the endpoints cannot answer at once, and all that is
+malformed, so that one parser decides what HTTP is.
+
+Vetting: a client sends the same header block with every request. It is parsed once, by uvicorn's parser, and
+remembered as bytes, with what it means for the connection. A block is vetted only if it holds one complete request
+without a body, an upgrade or an expectation.
+
+Order: requests of one buffer are answered one after the other; the first that is not ordinary goes to uvicorn with
+everything behind it, and the lane stays closed until that is answered. A client that does not read (the transport
+says so) is uvicorn's, which waits for it.
+
+Idle connections are closed by one sweep a second over all of them, in both lanes; a timer for each request would
+take 1 us of its 10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from tcsql.errors import Overloaded
+from tcsql.http.endpoints import PATHS, Api
+from tcsql.http.messages import CLOSE, Head, Header, Reply, refusal
+
+#: A header block that is longer is not worth remembering.
+MOST_BLOCK_BYTES: Final = 2_048
+MOST_BLOCKS: Final = 1_024
+#: One in so many answers of known queries is timed.
+TIMED: Final = 64
+_SWEEP_S: Final = 1.0
+_PAGE: Final = STATUS_LINE[200]
+_GET: Final = b"GET /?"
+
+
+class _Block:
+    """A vetted header block: whether the connection stays open after the reply."""
+
+    __slots__ = ("keeps_alive",)
+
+    def __init__(self, keeps_alive: bool) -> None:
+        self.keeps_alive = keeps_alive
+
+
+class Lanes:
+    """What all connections of one server share. ``protocol`` is what uvicorn is told to make for each of them."""
+
+    def __init__(self, api: Api, fast: bool, max_connections: int, keepalive_s: int) -> None:
+        self.api = api
+        self.fast = fast
+        self.max_connections = max_connections
+        self.refused = 0
+        #: Seconds of a clock that moves once a sweep: good enough for idleness, and free.
+        self.now_s = time.monotonic()
+        self._keepalive_s = keepalive_s
+        self._blocks: dict[bytes, _Block | None] = {}
+        self._connections: set[Any] = set()
+        self._default_headers: object = None
+        self._page_headers: object = None
+        self._page_head = b""
+        self._answered = 0
+
+    def protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Connection:
+        self._connections = server_state.connections
+        return Connection(self, config, server_state, app_state, _loop)
+
+    async def sweep(self) -> None:
+        """Close idle connections, once a second until cancelled. 0.1 us a connection."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self.now_s = time.monotonic()
+            oldest = self.now_s - self._keepalive_s
+            for connection in list(self._connections):
+                if connection.active_s < oldest:
+                    connection.close_if_idle()
+
+    def block(self, data: bytes) -> _Block | None:
+        """What a header block means (with the version before it); None when it is not ordinary."""
+        try:
+            return self._blocks[data]
+        except KeyError:
+            if len(data) > MOST_BLOCK_BYTES or data.find(b"\r\n\r\n") + 4 != len(data):
+                return None  # too long, not whole, or more than one request
+            if len(self._blocks) >= MOST_BLOCKS:
+                self._blocks.clear()
+            found = self._blocks[data] = _vetted(data)
+            return found
+
+    def page_head(self, default_headers: list[Header]) -> bytes:
+        """Everything in front of the length of a page, made anew when the second or the durable lsn has moved."""
+        headers = self.api.page_headers()
+        if headers is not self._page_headers or default_headers is not self._default_headers:
+            self._page_headers, self._default_headers = headers, default_headers
+            self._page_head = _head(200, default_headers, headers) + b"content-length: "
+        return self._page_head
+
+
+class _Vetting:
+    """Callbacks of the parser: one request, its header names and whether it ended."""
+
+    def __init__(self) -> None:
+        self.names: set[bytes] = set()
+        self.ended = 0
+        self.keeps_alive = False
+        self.parser = httptools.HttpRequestParser(self)
+
+    def on_headers_complete(self) -> None:
+        # Here, because the parser forgets it when the message ends.
+        self.keeps_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.names.add(name.lower())
+
+    def on_message_complete(self) -> None:
+        self.ended += 1
+
+
+#: Headers that make a request more than its request line.
+_NOT_ORDINARY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
+
+
+def _vetted(data: bytes) -> _Block | None:
+    seen = _Vetting()
+    try:
+        seen.parser.feed_data(b"GET / HTTP/1." + data)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return None
+    if seen.ended != 1 or not _NOT_ORDINARY.isdisjoint(seen.names):
+        return None
+    return _Block(seen.keeps_alive)
+
+
+def _head(status: int, default_headers: list[Header], headers: tuple[Header, ...]) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in (*default_headers, *headers)]
+    return b"".join([STATUS_LINE[status], *lines])
+
+
+class Connection(HttpToolsProtocol):
+    """One connection, in both lanes."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._lanes = lanes
+        self.active_s = lanes.now_s
+        #: Whether uvicorn has a request of this connection, or a part of one.
+        self._theirs = not lanes.fast
+        self._in_message = False
+        self._write: Callable[[bytes], None]
+
+    # --- the connection -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._write = transport.write
+        self.active_s = time.monotonic()
+        if len(self.connections) > self._lanes.max_connections:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """One connection too many: it is told so, and those that are open do not notice."""
+        self._lanes.refused += 1
+        error = Overloaded("too many connections are open", "retry, or raise max_connections")
+        self._send(refusal(error), keeps_alive=False)
+
+    def close_if_idle(self) -> None:
+        """Nothing has come for a while: close, unless a reply is on its way."""
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self.transport.close()
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        lanes = self._lanes
+        self.active_s = lanes.now_s
+        if self._theirs and not self._is_ours_again():
+            super().data_received(data)
+            return
+        target, _, block = data.partition(b" HTTP/1.")
+        vetted = lanes.block(block)
+        if vetted is None:
+            self._one_by_one(data)
+        elif not self._answered(target, vetted):
+            self._hand_over(data)
+
+    def _is_ours_again(self) -> bool:
+        cycle = self.cycle
+        idle = not self._in_message and not self.pipeline and (cycle is None or cycle.response_complete)
+        self._theirs = not (idle and self._lanes.fast)
+        return not self._theirs
+
+    def _hand_over(self, data: bytes) -> None:
+        self._theirs = True
+        super().data_received(data)
+
+    def _one_by_one(self, data: bytes) -> None:
+        """Several requests in one buffer, or something that is not ordinary."""
+        start = 0
+        while start < len(data) and not self.transport.is_closing():
+            end = data.find(b"\r\n\r\n", start) + 4
+            target, _, block = data[start:end].partition(b" HTTP/1.")
+            vetted = self._lanes.block(block) if end > 3 else None
+            if vetted is None or not self._answered(target, vetted):
+                self._hand_over(data[start:])
+                return
+            start = end
+
+    def _answered(self, target: bytes, vetted: _Block) -> bool:
+        """Answer at once; False, with nothing done: uvicorn has to."""
+        if self.flow.write_paused:
+            return False
+        lanes = self._lanes
+        if target.startswith(_GET):
+            body = lanes.api.body_now(target[6:])
+            if body is not None and vetted.keeps_alive:
+                head = lanes.page_head(self.server_state.default_headers)
+                self._write(b"%b%d\r\n\r\n%b" % (head, len(body), body))
+                return True
+            query = target[6:]
+            head_of = Head("GET", "/", query)
+        elif target.startswith(b"GET /") and target[4:] in _DOCUMENTS:
+            head_of = Head("GET", target[4:].decode())
+        else:
+            return False
+        if not _is_plain(target):
+            return False
+        reply = lanes.api.answer_now(head_of)
+        if reply is None:
+            return False
+        self._send(reply, vetted.keeps_alive)
+        return True
+
+    def _send(self, reply: Reply, keeps_alive: bool) -> None:
+        headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
+        if not keeps_alive and CLOSE not in headers:
+            headers += (CLOSE,)
+        self._write(_head(reply.status, self.server_state.default_headers, headers) + b"\r\n" + reply.body)
+        if CLOSE in headers:
+            self.transport.close()
+
+    # --- what uvicorn's parser and cycles say ---------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._in_message = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but without a timer for the idle time behind it: the sweep sees to that."""
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+        self.active_s = self._lanes.now_s
+
+
+_DOCUMENTS: Final = frozenset(path.encode() for path, methods in PATHS.items() if path != "/" and "GET" in methods)
+#: Bytes that stand for themselves in a target, whoever parses it.
+_PLAIN: Final = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"#")
+
+
+def _is_plain(target: bytes) -> bool:
+    """Whether nothing in the target is uvicorn's to judge: controls, blanks, fragments, bytes above ASCII."""
+    return not target[4:].translate(None, _PLAIN)
