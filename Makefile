@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATA ?= .demo
 
-.PHONY: demo test check format bench bench-peers bench-sweep loadtest torture docs clean
+.PHONY: demo test check format bench bench-peers bench-stalls bench-sweep loadtest torture docs clean
 
 $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +49,9 @@ loadtest: $(VENV)/.load
 $(VENV)/.load: $(VENV)/.stamp
 	$(BIN)/pip install --quiet --editable ".[load]"
 	touch $@
+
+bench-stalls: $(VENV)/.stamp
+	$(BIN)/python -m benchmarks.stalls
 
 bench-peers: $(VENV)/.stamp
 	sh loadtest/install-peers.sh

@@ -31,7 +31,7 @@ LATE_S: Final = 0.005
 #: A timer that is this late has its stack looked at; O-2 allows 50 ms.
 ALARM_S: Final = 0.020
 BOUNDS_MS: Final = (5, 20, 50, 100)
-#: The last stalls kept for ``/status``, and the functions noted of each.
+#: The last stalls as long as that are kept for ``/status``, and so many functions noted of each.
 KEPT: Final = 20
 _FRAMES: Final = 12
 _BUSY_REQUESTS_PER_S: Final = 1_000
@@ -100,6 +100,8 @@ class StallMeter:
             self.busy.add(late)
             return
         self.stalls.add(late)
+        if late < ALARM_S:
+            return
         self.recent.append(
             {
                 "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
