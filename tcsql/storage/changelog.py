@@ -12,11 +12,11 @@ lsn whose changes may be missing: whoever has seen less than that needs a reset.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tcsql.engine.change import Batch, RowsBatch
+from tcsql.engine.change import RowsBatch, SchemaBatch
 
 #: A part with more rows is logged as a reset: it would push everything else out of the log.
 RESET_ABOVE_ROWS: Final = 1_000
@@ -41,21 +41,20 @@ class Record(NamedTuple):
     bytes: int
 
 
-def encode(lsn: int, batch: Batch, layouts: Sequence[int]) -> tuple[int, list[bytes]]:
-    """How many rows, and the lines of a batch; ``layouts`` in the order of its parts."""
-    lines: list[bytes] = []
-    total = 0
-    for part, layout in zip(batch.parts, layouts, strict=True):
-        if isinstance(part, RowsBatch) and len(part.ops) <= RESET_ABOVE_ROWS:
-            lines.append(b"%d %d %d %d" % (lsn, part.table_id, layout, len(part.ops)))
-            for op in part.ops:
-                lines.append(op.before or b"")
-                lines.append(op.after or b"")
-            total += len(part.ops)
-        else:
-            lines.append(b"%d %d %d %d" % (lsn, part.table_id, layout, _RESET))
-            total += 1
-    return total, lines
+def encode(lsn: int, part: RowsBatch | SchemaBatch, layout: int) -> tuple[int, list[bytes]]:
+    """How many changes a part of a batch makes, and its lines."""
+    if isinstance(part, SchemaBatch) or len(part.ops) > RESET_ABOVE_ROWS:
+        return 1, [b"%d %d %d %d" % (lsn, part.table_id, layout, _RESET)]
+    lines = [b"%d %d %d %d" % (lsn, part.table_id, layout, len(part.ops))]
+    for op in part.ops:
+        lines.append(op.before or b"")
+        lines.append(op.after or b"")
+    return len(part.ops), lines
+
+
+def encode_row(lsn: int, table_id: int, layout: int, before: bytes | None, after: bytes | None) -> bytes:
+    """The lines, joined, of a batch that changes one row. 0.5 us, where ``encode`` takes 2."""
+    return b"%d %d %d 1\n%b\n%b" % (lsn, table_id, layout, before or b"", after or b"")
 
 
 def decode(payload: bytes) -> Iterator[LoggedChange]:

@@ -47,6 +47,8 @@ _PRAGMAS: Final[dict[str, str | int]] = {
     "cache_size": -16 * 1024,
     "cell_size_check": "ON",
     "trusted_schema": "OFF",
+    # Where the views of ``fileformat.create_group`` are.
+    "temp_store": "MEMORY",
 }
 
 
@@ -99,6 +101,8 @@ class StoreFile:
         self.vfs = vfs
         self._checkpoint_at = CHECKPOINT_FRAMES
         self._has_begun = False
+        #: Tables with a temporary view that takes a whole transaction.
+        self._groups: set[int] = set()
         with reading("the store cannot be opened"):
             with path.open("rb") as file:
                 require_known_format(file.read(100))
@@ -136,17 +140,53 @@ class StoreFile:
         last, ceiling = (group[-1].lsn if group else self.state.lsn), self.state.ceiling
         if not group or last + fileformat.LSN_RESERVE // 2 > ceiling:
             ceiling += fileformat.LSN_RESERVE
+        gathered = transaction.gather(group)
+        payload = b"\n".join(transaction.log_lines)
+        if gathered == len(group) and self._write_at_once(transaction, payload, last, ceiling):
+            return
         with self._atomic():
-            for entry in group:
+            for entry in group[gathered:]:
                 transaction.add(entry)
             transaction.flush()
             record, cut = self._write_record(transaction, last)
             state = State(last, ceiling, self._floor(last, ceiling, cut), clean=False)
             self._write_state(state)
+        self._written(transaction, state, record, cut)
+        if gathered < len(group):
+            self._forget_groups()
+
+    def _write_at_once(self, transaction: Transaction, payload: bytes, last: int, ceiling: int) -> bool:
+        """The usual group, rows of one table, in one statement that is a transaction by itself; False: not so usual."""
+        record = Record(last, transaction.log_ops, len(payload)) if self._logs else None
+        if (record is not None and self._log.cut_for(record) is not None) or self.connection.in_transaction:
+            return False
+        upserts = transaction.upserts()
+        if upserts is None:
+            return False
+        state = State(last, ceiling, self._floor(last, ceiling, None), clean=False)
+        logged = (None, None) if record is None else (record.changes, payload)
+        statement, values = upserts.insert((last, ceiling, state.log_floor, *logged))
+        with self._or_roll_back():
+            if upserts.table_id not in self._groups:
+                for create in fileformat.create_group(upserts.table_id):
+                    self.connection.execute(create)
+                self._groups.add(upserts.table_id)
+            self.connection.execute(statement, values)
+        self._written(transaction, state, record, None)
+        return True
+
+    def _written(self, transaction: Transaction, state: State, record: Record | None, cut: int | None) -> None:
+        """A transaction is in the file."""
         self.state, self.tables = state, transaction.tables
         self.positions.update(transaction.positions)
         if record is not None:
             self._log.added(record, cut)
+
+    def _forget_groups(self) -> None:
+        """After a change of schemas: the views of tables that are no more are of no more use."""
+        for table_id in self._groups - self.tables.keys():
+            self.connection.execute(fileformat.drop_group(table_id))
+            self._groups.discard(table_id)
 
     def begin(self) -> None:
         """The first transaction after recovery: reserves lsns behind all that were ever given out.
@@ -197,10 +237,15 @@ class StoreFile:
 
     @contextmanager
     def _atomic(self) -> Iterator[None]:
-        try:
+        with self._or_roll_back():
             self.connection.execute("BEGIN IMMEDIATE")
             yield
             self.connection.execute("COMMIT")
+
+    @contextmanager
+    def _or_roll_back(self) -> Iterator[None]:
+        try:
+            yield
         except apsw.Error as error:
             # The system's error number is that of the last call: read it before the next one.
             refusal = write_error(error, self.connection.system_errno)

@@ -41,22 +41,24 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """A table as the file has it; ``integer_key``: rows are keyed by SQLite's rowid."""
+    """A table as the file has it; ``integer_key``: rows are keyed by SQLite's rowid, ``plain_key``: as they are."""
 
     id: int
     schema: TableSchema
     auto_increment: int
     integer_key: bool
+    plain_key: bool
 
     @classmethod
     def of(cls, table_id: int, schema: TableSchema, auto_increment: int) -> StoredTable:
-        return cls(table_id, schema, auto_increment, fileformat.has_integer_key(schema))
+        integer = fileformat.has_integer_key(schema)
+        return cls(table_id, schema, auto_increment, integer, integer and schema.pkey_columns[0].type.high < 1 << 63)
 
     def keys(self, pkeys: Iterable[PKey]) -> Iterator[Key]:
         """Primary keys as the file has them."""
         if not self.integer_key:
             return map(self.schema.pkey_text, pkeys)
-        if self.schema.pkey_columns[0].type.high < 1 << 63:
+        if self.plain_key:
             return iter(pkeys)  # type: ignore[arg-type]  # integer_key: every PKey is an int
         return map(fileformat.wrapped, pkeys)  # type: ignore[arg-type]  # integer_key: as above
 

@@ -130,7 +130,7 @@ class Ticket:
         try:
             callback(self)
         except Exception as error:  # a bug of the caller's, who is known by its traceback only
-            logger.error("a callback of a settled write failed", exc_info=error)
+            logger.exception("a callback of a settled write failed", exc_info=error)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcsql.engine.change import Batch, RowOp, RowsBatch, SchemaBatch
-from tcsql.storage.changelog import RESET_ABOVE_ROWS, LogBounds, LoggedChange, Record, decode, encode
+from tcsql.engine.change import RowOp, RowsBatch, SchemaBatch
+from tcsql.storage.changelog import RESET_ABOVE_ROWS, LogBounds, LoggedChange, Record, decode, encode, encode_row
 from tests.storage.support import POSTS
 
 images = st.one_of(st.none(), st.binary(min_size=2, max_size=20).map(lambda raw: raw.replace(b"\n", b"n")))
@@ -16,7 +16,7 @@ ops = st.lists(st.builds(RowOp, st.integers(), images, images), min_size=1, max_
 def test_changes_come_back_byte_for_byte(batches: list[tuple[int, int, list[RowOp]]]) -> None:
     lines: list[bytes] = []
     for lsn, table_id, row_ops in batches:
-        count, more = encode(lsn, Batch((RowsBatch(table_id, row_ops),)), [3])
+        count, more = encode(lsn, RowsBatch(table_id, row_ops), 3)
         assert count == len(row_ops)
         lines += more
     assert list(decode(b"\n".join(lines))) == [
@@ -27,9 +27,15 @@ def test_changes_come_back_byte_for_byte(batches: list[tuple[int, int, list[RowO
 
 def test_schema_changes_and_large_batches_are_resets() -> None:
     many = RowsBatch(2, [RowOp(n, None, b"{}") for n in range(RESET_ABOVE_ROWS + 1)])
-    count, lines = encode(9, Batch((SchemaBatch(1, None, POSTS), many)), [0, 4])
-    assert count == 2
-    assert list(decode(b"\n".join(lines))) == [LoggedChange(9, 1, 0, None), LoggedChange(9, 2, 4, None)]
+    (one, schema), (other, rows) = encode(9, SchemaBatch(1, None, POSTS), 0), encode(9, many, 4)
+    assert one == other == 1
+    assert list(decode(b"\n".join(schema + rows))) == [LoggedChange(9, 1, 0, None), LoggedChange(9, 2, 4, None)]
+
+
+@given(st.builds(RowOp, st.integers(), images, images))
+def test_one_row_is_encoded_alike_by_either_way(op: RowOp) -> None:
+    _, lines = encode(7, RowsBatch(3, [op]), 2)
+    assert encode_row(7, 3, 2, op.before, op.after) == b"\n".join(lines)
 
 
 @pytest.mark.parametrize("payload", [b"", b"1 2 3", b"1 2 3 x", b"1 2 3 1\n{}", b"1 2 3 -2"])

@@ -423,7 +423,7 @@ def test_a_bug_in_the_committer_leaves_nobody_waiting(
         def bug(*_: object) -> None:
             raise AssertionError("planted")
 
-        monkeypatch.setattr("tcsql.storage.transaction.Transaction.add", bug)
+        monkeypatch.setattr("tcsql.storage.transaction.Transaction.gather", bug)
         with pytest.raises(OutcomeUnknown):
             await store.commit(posts(2))
         with pytest.raises(ReadOnly):
