@@ -27,6 +27,12 @@ def exactly(rows: Sequence[Row]) -> list[list[tuple[str, str, object]]]:
     return [[(name, type(value).__name__, value) for name, value in row.items()] for row in rows]
 
 
+def index_names(schema: TableSchema) -> tuple[set[object], set[object]]:
+    """The indexes of a table, declared and automatic, and those that are forbidden."""
+    held: set[object] = {(index.name, index.columns, index.automatic) for index in schema.indexes}
+    return held, {(index.name, index.columns) for index in schema.forbidden}
+
+
 @dataclass(frozen=True)
 class Bookmark:
     """A cursor as a client holds it, and what the model knows about the place it stands for."""
@@ -227,6 +233,6 @@ class Duel:
         for name, table in self.model.tables.items():
             schema = self.database.schema(name)
             assert schema.columns == table.schema.columns and schema.primary_key == table.schema.primary_key
-            assert {(i.name, i.columns) for i in schema.indexes} == {(i.name, i.columns) for i in table.schema.indexes}
+            assert index_names(schema) == index_names(table.schema)
             everything = table.select(Select(name, limit=len(table.rows))).rows
             assert exactly(decoded(list(self.database.rows(name)))) == exactly(everything)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from tcsql.engine import change as ch
 from tcsql.engine.query import Condition, Count, Filter, Group, Operator, Select
 from tcsql.engine.result import Page, Result
-from tcsql.engine.schema import Column, TableSchema
+from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.errors import TCSQLError
 from tcsql.storage.options import StoreOptions
 from tcsql.storage.store import Store
@@ -147,6 +147,8 @@ class History(RuleBasedStateMachine):
             ch.RenameTable("other", NAME),
             ch.CreateTable(data.draw(schemas(NAME))),
             ch.CreateIndex(NAME, data.draw(indexes(self.schema, self.fresh("i")))),
+            ch.CreateIndex(NAME, self.automatic(data)),
+            *(ch.RenameIndex(NAME, each.name, self.fresh("i")) for each in self.schema.indexes[:1]),
             ch.RenameColumn(NAME, last, self.fresh("c")),
             ch.AddColumn(NAME, Column(self.fresh("c"), data.draw(st.sampled_from(TYPES)))),
             ch.DropColumn(NAME, last),
@@ -179,10 +181,36 @@ class History(RuleBasedStateMachine):
         quiet = data.draw(st.booleans())
         self.duel.change(ch.CreateIndex(NAME, data.draw(indexes(self.schema, name)), if_not_exists=quiet))
 
-    @rule(data=st.data(), quiet=st.booleans())
-    def drop_index(self, data: st.DataObject, quiet: bool) -> None:
+    @rule(data=st.data())
+    def create_automatic_index(self, data: st.DataObject) -> None:
+        self.duel.change(ch.CreateIndex(NAME, self.automatic(data)))
+
+    def automatic(self, data: st.DataObject) -> IndexDef:
+        wanted = data.draw(indexes(self.schema, "auto"))
+        return replace(wanted, fulltext=False, automatic=True, notes=("missed",))
+
+    @rule(data=st.data())
+    def declare_an_automatic_index(self, data: st.DataObject) -> None:
+        """By its columns or by a name of its own; also one that is forbidden."""
+        automatic = [each for each in self.schema.indexes if each.automatic]
+        chosen = data.draw(st.sampled_from([*automatic, *self.schema.forbidden, *self.schema.indexes, None]))
+        if chosen is None or data.draw(st.booleans()):
+            name = chosen.name if chosen is not None else "none"
+            to = data.draw(st.sampled_from([self.fresh("i"), *[each.name for each in self.schema.indexes]]))
+            self.duel.change(ch.RenameIndex(NAME, name, to))
+        else:
+            name = data.draw(st.sampled_from([chosen.name, self.fresh("i")]))
+            self.duel.change(ch.CreateIndex(NAME, replace(chosen, name=name, automatic=False)))
+
+    @rule(data=st.data())
+    def allow_index(self, data: st.DataObject) -> None:
+        names = [each.name for each in (*self.schema.forbidden, *self.schema.indexes)]
+        self.duel.change(ch.AllowIndex(NAME, data.draw(st.sampled_from([*names, "none"]))))
+
+    @rule(data=st.data(), quiet=st.booleans(), may_return=st.booleans())
+    def drop_index(self, data: st.DataObject, quiet: bool, may_return: bool) -> None:
         names = [each.name for each in self.schema.indexes]
-        self.duel.change(ch.DropIndex(NAME, data.draw(st.sampled_from([*names, "none"])), if_exists=quiet))
+        self.duel.change(ch.DropIndex(NAME, data.draw(st.sampled_from([*names, "none"])), quiet, may_return))
 
     @precondition(lambda self: len(self.schema.columns) < 9)
     @rule(data=st.data())
