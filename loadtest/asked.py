@@ -76,23 +76,22 @@ def of_peer(rows: int) -> dict[str, Template]:
     return found
 
 
-#: Keys of rows that are written have nine digits and start behind any that were loaded.
-FIRST_WRITTEN: Final = 100_000_000
+#: Keys of rows that are written have eight digits and start behind any that were loaded.
+FIRST_WRITTEN: Final = 10_000_000
 #: Keys reserved for each measurement that writes.
-WRITTEN_STEP: Final = 5_000_000
+WRITTEN_STEP: Final = 1_000_000
+_TITLE: Final = "light house by the quiet river at night, late"
 
 
 def insert(target: str, first_id: int) -> Template:
-    """Single-row inserts of the shape with new keys, of one length whatever is drawn.
-
-    >>> request = insert("/", 100_000_000).filled([100_000_000, 12_345, 1_893_456_000])
-    >>> len(request.partition("\\r\\n\\r\\n")[2]), "Content-Length: 127" in request
-    (127, True)
-    """
+    """Single-row inserts of the shape with new keys, of one length whatever is drawn."""
     uids, datelines = Int(10_000, 99_999), Int(1_893_456_000, 1_999_999_999)  # five digits, and dates yet to come
-    rest = ',"idtype":"blogid","title":"light house by the quiet river at night","hits":7}'
-    parts: tuple[Part, ...] = ('{"id":', Counting(first_id), ',"uid":', uids, ',"dateline":', datelines, rest)
-    length = sum(len(part) for part in parts if isinstance(part, str)) + 9 + 5 + 10
+    ends = OneOf(tuple(f'"{kind}","title":"{_TITLE[len(kind) :]}"' for kind in KINDS))
+    parts: tuple[Part, ...] = (
+        *('{"id":', Counting(first_id), ',"uid":', uids, ',"dateline":', datelines),
+        *(',"idtype":', ends, ',"hits":7}'),
+    )
+    length = sum(len(part) for part in parts if isinstance(part, str)) + 8 + 5 + 10 + len(ends.words[0])
     return post(target, length, *parts)
 
 

@@ -181,7 +181,7 @@ def _filled(name: str, plan: Plan, **values: str) -> str:
     user = "user root;" if os.geteuid() == 0 else ""  # else the workers could not open what lies in our directory
     common = {
         "FILES": str(plan.connections + SPARE_FILES),
-        "CONNECTIONS": str(plan.connections + MARGIN),
+        "CONNECTIONS": str(2 * plan.connections + MARGIN),  # near its limit nginx closes idle connections to make room
         "BACKLOG": str(BACKLOG),
         "DIRECTORY": str(plan.directory),
         "CONFIGS": str(_CONFIGS),

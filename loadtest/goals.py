@@ -34,12 +34,13 @@ OVERLOAD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A goal ("at least") and the figure; None: not measured, or every cell was void."""
+    """A goal ("at least") and the figure; None: not measured, or all were void. ``query``: of which, if of one."""
 
     what: str
     goal: float
     reached: float | None
     unit: str = "x"
+    query: str = ""
 
     @property
     def verdict(self) -> str:
@@ -82,7 +83,7 @@ def _peers(section: Mapping[str, Any]) -> Iterator[Judged]:
     for connections, reference, goals in RATIOS:
         for query, goal in zip(QUERIES, goals, strict=True):
             reached = of_reference(section["cells"], query, connections, reference)
-            yield Judged(f"{query} at {connections:,} connections, {_WORDS[reference]}", goal, reached)
+            yield Judged(f"at {connections:,} connections, {_WORDS[reference]}", goal, reached, query=query)
 
 
 def _inserts(cells: Sequence[Cell]) -> Judged:
@@ -101,8 +102,8 @@ def _mixed(cells: Sequence[Cell]) -> Iterator[Judged]:
     paces = {"single": "one by one", "batches": "in batches of 100"}
     for pace, words in paces.items():
         for query in QUERIES[:3]:
-            what = f"{query} while 2,000 rows/s are written {words}, of the rate without"
-            yield Judged(what, WHILE_WRITING, while_writing(cells, query, pace))
+            what = f"while 2,000 rows/s are written {words}, of the rate without"
+            yield Judged(what, WHILE_WRITING, while_writing(cells, query, pace), query=query)
 
 
 def of_peak(cells: Sequence[Cell], kind: str, factor: float) -> float | None:

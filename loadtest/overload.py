@@ -2,7 +2,7 @@
 
 *connections*: wrk, closed loop, 1x to 8x of an eighth of the most connections, which each ask again when answered.
 *offered*: open loop (``loadtest.openloop``), 0.5x to 8x of the capacity that was measured just before, with a query
-that costs the server about 0.7 ms, because a generator on one core can offer eight times that, but not eight times q1.
+that costs the server about 1 ms, because a generator on one core can offer eight times that, but not eight times q1.
 *limit*: every allowed connection is taken and answered; then 500 more come; then all the first ones ask again.
 """
 
@@ -30,7 +30,7 @@ FACTORS: Final = (1, 2, 4, 8)
 OFFERED: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 0.5)
 _PROBES: Final = 64
 #: Capacity that the costly query is made for, requests a second.
-_WANTED_CAPACITY: Final = 1_500
+_WANTED_CAPACITY: Final = 1_000
 _PAST_LIMIT: Final = 500
 _TIMEOUT_S: Final = 10.0
 

@@ -88,7 +88,7 @@ def _line(cell: Cell) -> str:
 
 
 def main(
-    rows: Annotated[int, typer.Option(min=1_000, help="rows of the table")] = FULL_ROWS,
+    rows: Annotated[int, typer.Option(min=1_000, max=9_000_000, help="rows of the table")] = FULL_ROWS,
     rounds: Annotated[int, typer.Option(min=1, help="rounds of each measurement")] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="seconds of each cell")] = 5,
     stack: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(fleet.TITLES)}; may be repeated")] = None,

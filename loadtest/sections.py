@@ -33,10 +33,27 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) ->
 
 
 def goals(judged: Sequence[Judged]) -> str:
+    """How many are met; the ratios as the matrix they are; the others one by one."""
     measured = [goal for goal in judged if goal.reached is not None]
     met = sum(goal.verdict == "yes" for goal in measured)
-    head = f"{met} of {len(measured)} goals that were measured are met."
-    return f"{head}\n\n" + table(("figure", "at least", "reached", "met"), (goal.cells() for goal in judged))
+    parts = [f"{met} of {len(measured)} goals that were measured are met."]
+    matrix = [goal for goal in judged if goal.query]
+    if matrix:
+        lines = dict.fromkeys(goal.what for goal in matrix)
+        rows = [[what, *(_verdict(goal) for goal in matrix if goal.what == what)] for what in lines]
+        heads = ("reached (at least)", *dict.fromkeys(goal.query for goal in matrix))
+        parts.append(table(heads, rows))
+    others = [goal for goal in judged if not goal.query]
+    if others:
+        parts.append(table(("figure", "at least", "reached", "met"), (goal.cells() for goal in others)))
+    return "\n\n".join(parts)
+
+
+def _verdict(goal: Judged) -> str:
+    if goal.reached is None:
+        return f"not measured ({goal.goal:g})"
+    reached = f"**{goal.reached:.2f}**" if goal.verdict == "yes" else f"{goal.reached:.2f}"
+    return f"{reached} ({goal.goal:g}) {goal.verdict}"
 
 
 def measured_on(section: Mapping[str, Any]) -> str:
@@ -44,12 +61,19 @@ def measured_on(section: Mapping[str, Any]) -> str:
     machine, versions = section["machine"], section["versions"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
-        f"Measured {section['started']} on {machine['cores']} cores of {machine['processor']}, "
+        f"{short(section)} On {machine['cores']} cores of {machine['processor']}, "
         f"{machine['memory_gib']} GiB, {machine['system']}, load {machine['load_average_at_start']} at the start; "
         f"{machine['python']} ({machine['python_built_with']}), {packages}; "
         f"{_plain(versions['nginx'])}, {_plain(versions['redis'])}, {_plain(versions['mariadb'])}, "
-        f"asyncmy {versions['asyncmy']}, {_plain(versions['wrk'])}; {section['rows']:,} rows, "
-        f"{_rounds(section)} of {section['seconds']:g} s a cell; commit `{machine['commit']}`."
+        f"asyncmy {versions['asyncmy']}, {_plain(versions['wrk'])}."
+    )
+
+
+def short(section: Mapping[str, Any]) -> str:
+    """When, how much, and of which commit."""
+    return (
+        f"Measured {section['started']}: {section['rows']:,} rows, {_rounds(section)} of {section['seconds']:g} s a "
+        f"cell, commit `{section['machine']['commit']}`."
     )
 
 
@@ -78,7 +102,11 @@ def method(section: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{query} {size}" for query, size in bodies.items())
     return _METHOD.read_text(encoding="utf-8").format(
         rows=f"{section['rows']:,}",
-        queries=table(("query", "what it asks for"), _QUERIES.items(), left=2),
+        queries=table(
+            ("query", "what it asks for"),
+            ((query, words.replace("|", "\\|")) for query, words in _QUERIES.items()),
+            left=2,
+        ),
         sizes=sizes,
         measured_on=measured_on(section),
     )
@@ -156,7 +184,7 @@ def writes(section: Mapping[str, Any]) -> str:
         "(TCSQL: `durability = always`; MariaDB: `innodb_flush_log_at_trx_commit=1`). Afterwards the table is asked: "
         "it had grown by every row that was acknowledged. The table has its three indexes and all rows of above.\n\n"
         + table(heads, rows, left=2)
-        + f"\n\n{measured_on(section)}"
+        + f"\n\n{short(section)}"
     )
 
 
@@ -176,7 +204,7 @@ def mixed(section: Mapping[str, Any]) -> str:
         "100 connections read from the fast lane while a second generator writes new rows at a steady pace, beside the "
         "same without writes in the same round. Both generators share core 1, and the writer needs a part of it.\n\n"
         + table(heads, rows, left=2)
-        + f"\n\n{measured_on(section)}"
+        + f"\n\n{short(section)}"
     )
 
 
@@ -193,7 +221,7 @@ def overload(section: Mapping[str, Any]) -> Iterator[str]:
     yield table(("load", "connections", "1/s (p50, p99 ms)", "of the peak"), rows)
     yield (
         "**More requests than can be answered** (open loop: clients come at a given rate whatever happens, wait 1 s "
-        "at most, then close and count as late; the query costs the server about 0.7 ms, since no generator on one "
+        "at most, then close and count as late; the query costs the server about 1 ms, since no generator on one "
         "core can offer eight times the rate of q1). Capacity is measured right before, by 64 connections that wait "
         "for each answer. The last line is the recovery, right after 8x."
     )
@@ -225,7 +253,7 @@ def overload(section: Mapping[str, Any]) -> Iterator[str]:
             f"{outcomes}{times}. Then the first ones asked again: {limit['existing_answered_after']:,} of "
             f"{limit['allowed']:,} were answered."
         )
-    yield measured_on(section)
+    yield short(section)
 
 
 def _offered(cells: Sequence[Cell]) -> Iterator[Sequence[str]]:

@@ -23,12 +23,12 @@ class Int:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of some words."""
+    """One of some words, which have no semicolon."""
 
     words: tuple[str, ...]
 
     def argument(self) -> str:
-        return f"of:{','.join(self.words)}"
+        return f"of:{';'.join(self.words)}"
 
 
 @dataclass(frozen=True, slots=True)
