@@ -197,7 +197,7 @@ class Database:
         for table_id, counter in batch.auto_increment.items():
             held = self._by_id.get(table_id)
             if held is not None and held.auto_increment != counter:
-                undo.append(self._counter_undo(table_id, held.auto_increment))
+                undo.append(partial(self._set_counter, table_id, held.auto_increment))
                 held.auto_increment = counter
         return undo
 
@@ -233,11 +233,8 @@ class Database:
     def _take_back(self, part: RowsBatch) -> None:
         self._by_id[part.table_id].apply([RowOp(op.pkey, op.after, op.before) for op in part.ops])
 
-    def _counter_undo(self, table_id: int, counter: int) -> Callable[[], None]:
-        def undo() -> None:
-            self._by_id[table_id].auto_increment = counter
-
-        return undo
+    def _set_counter(self, table_id: int, counter: int) -> None:
+        self._by_id[table_id].auto_increment = counter
 
     def _restore_old(
         self, table_id: int, schema: TableSchema, rows: Callable[[], Iterator[bytes]], counter: int

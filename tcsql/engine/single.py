@@ -7,7 +7,7 @@ functions prepared for it. Whatever is not plain (a value that is refused, NULL 
 other spellings of a name, an index under construction) is not for here: the answer is None, and the general path
 decides, with its words. ``tests/engine/test_single.py`` compares the two.
 
-Cost of a row of six columns and three indexes: check 3.5 us and apply 6 us, where the general path takes 13 and 14.
+Cost of a row of six columns and three indexes: check 3.9 us and apply 6 us, where the general path takes 13 and 14.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ MOST_PLANS: Final = 64
 INSERTED: Final = Tally(inserted=1)
 REPLACED: Final = Tally(replaced=1)
 
+_new: Final[Any] = tuple.__new__
+
 Enter = Callable[[Row, PKey], None]
 
 
@@ -38,9 +40,9 @@ class _Plan(NamedTuple):
 
     #: For each column in order: its name among the members (None: not given), what reads it, what it is if not given.
     steps: tuple[tuple[str | None, Callable[[Any], JsonValue], JsonValue], ...]
-    #: The readers alone, if the members are the columns in order.
-    readers: tuple[Callable[[Any], JsonValue], ...] | None
-    #: Columns that may not be NULL, by place.
+    #: What plain values of the columns are, if the members are the columns in order and all are integers or texts.
+    plain: tuple[tuple[Any, int, int], ...] | None
+    #: Columns that may not be NULL, by place; without a counter that is not given.
     required: tuple[int, ...]
     #: Where the primary key stands, if it is one column whose stored value is its key.
     key_at: int | None
@@ -95,34 +97,37 @@ class SingleRows:
         plan = self._plans.get(members)
         if plan is None and (plan := self._new_plan(members)) is None:
             return None
-        try:
-            if plan.readers is not None:
-                values = [read(value) for read, value in zip(plan.readers, given.values(), strict=True)]
-            else:
+        row = given
+        values: list[Any] = list(given.values())
+        if plan.plain is None or not _are_plain(plan.plain, values):
+            try:
                 values = [other if name is None else read(given[name]) for name, read, other in plan.steps]
-        except InvalidValue:
-            return None
+            except InvalidValue:
+                return None
+            if None in values and any(values[place] is None for place in plan.required):
+                return None
+            row = dict(zip(self._names, values, strict=True))
         counters: dict[int, int] = {}
         tally = INSERTED
         if plan.counter_at is not None:
             if not plan.counter_given:
-                values[plan.counter_at] = table.auto_increment
+                values[plan.counter_at] = row[self._names[plan.counter_at]] = table.auto_increment
                 tally = Tally(1, 0, 0, 0, table.auto_increment)
-            key: Any = values[plan.counter_at]
-            if key is None or key > table.schema.columns[plan.counter_at].type.high:
+            key = values[plan.counter_at]
+            if key > table.schema.columns[plan.counter_at].type.high:
                 return None
             if key >= table.auto_increment:
                 counters[table.id] = key + 1
-        if None in values and any(values[place] is None for place in plan.required):
-            return None
-        row = dict(zip(self._names, values, strict=True))
         pkey: Any = values[plan.key_at] if plan.key_at is not None else table.schema.pkey_of(row)
         before = table.rows.get(pkey)
         if before is not None and tally is INSERTED:
             tally = REPLACED
         elif before is not None:
             return None  # a generated key that is taken: AUTO_INCREMENT was set back
-        return Batch((RowsBatch(table.id, [RowOp(pkey, before, encode(row))], row),), tally, counters)
+        # Half the time of calling the three classes: 0.5 us.
+        part = _new(RowsBatch, (table.id, [_new(RowOp, (pkey, before, encode(row)))], row))
+        batch: Batch = _new(Batch, ((part,), tally, counters))
+        return batch
 
     def apply(self, part: RowsBatch) -> None:
         """Carry out what ``batch`` gave, before anything else has changed the table."""
@@ -174,15 +179,40 @@ def _plan(schema: TableSchema, members: tuple[str, ...]) -> _Plan | None:
     places = {column.name: place for place, column in enumerate(schema.columns)}
     key_columns = schema.pkey_columns
     plain_key = len(key_columns) == 1 and key_columns[0].type.kind not in (Kind.DECIMAL, Kind.FLOAT)
+    generated = {places[counter.name]} if counter is not None and counter.name not in members else set()
+    plain = [_plain(column) for column in schema.columns]
     required = {place for place, column in enumerate(schema.columns) if not column.nullable}
     return _Plan(
         tuple(steps),
-        tuple(read for _, read, _ in steps) if members == schema.names else None,
-        tuple(sorted(required | {places[column.name] for column in key_columns})),
+        tuple(filter(None, plain)) if members == schema.names and None not in plain else None,
+        tuple(sorted((required | {places[column.name] for column in key_columns}) - generated)),
         places[key_columns[0].name] if plain_key else None,
         places[counter.name] if counter is not None else None,
         counter is not None and counter.name in members,
     )
+
+
+def _plain(column: Column) -> tuple[Any, int, int] | None:
+    """The type of its plain values and their bounds, of a text those of its length."""
+    kind = column.type
+    if kind.kind is Kind.INTEGER:
+        return int, kind.low, kind.high
+    if kind.kind is Kind.TEXT:
+        return str, 0, kind.length if kind.length is not None else 0
+    return None
+
+
+def _are_plain(plain: tuple[tuple[Any, int, int], ...], values: Any) -> bool:
+    """Whether all are what is stored: integers within bounds, short ASCII texts. 0.1 us a column, half of a call."""
+    for (kind, low, high), value in zip(plain, values, strict=True):
+        if type(value) is not kind:
+            return False
+        if kind is int:
+            if not low <= value <= high:
+                return False
+        elif len(value) > high or not value.isascii():
+            return False
+    return True
 
 
 def _has_default(column: Column) -> bool:
