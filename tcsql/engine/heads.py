@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-from tcsql.engine.index import Run
+from tcsql.engine.keys import Codec
 from tcsql.engine.operands import Bounds
+from tcsql.engine.places import Place
 from tcsql.engine.rows import decode
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
@@ -41,13 +42,8 @@ class Head:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def load(self, table: Table, names: Sequence[str], run: Run, count: int, reverse: bool) -> None:
-        """Make the head ``count`` rows long, or as long as its run."""
-        have, count = len(self.rows), min(count, run.size)
-        if reverse:
-            pkeys = list(run.pkeys(run.size - count, run.size - have, True))
-        else:
-            pkeys = list(run.pkeys(have, count, False))
+    def load(self, table: Table, names: Sequence[str], pkeys: Sequence[PKey]) -> None:
+        """Take the next rows of the run."""
         rows = table.rows.many(pkeys)
         self.pkeys += pkeys
         self.rows += rows
@@ -56,16 +52,19 @@ class Head:
                 values.append(decoded[name])
         self._lowest_highest = [(list(accumulate(c, min)), list(accumulate(c, max))) for c in self.columns]
 
+    def all_match(self, bounds: Sequence[Bounds], need: int) -> bool:
+        """Whether every one of the first ``need`` rows is within the bounds: the usual case, 0.2 us."""
+        if need > len(self.rows):
+            return False
+        for (low, high), (lowest, highest) in zip(bounds, self._lowest_highest, strict=True):
+            if lowest[need - 1] < low or highest[need - 1] > high:
+                return False
+        return True
+
     def places(self, bounds: Sequence[Bounds], need: int) -> Sequence[int]:
         """Where the first matching rows stand: ``need`` of them or, if the head holds fewer, all."""
-        if need <= len(self.rows):
-            for (low, high), (lowest, highest) in zip(bounds, self._lowest_highest, strict=True):
-                if lowest[need - 1] < low or highest[need - 1] > high:
-                    break
-            else:
-                return range(need)  # every one of the first rows matches: the usual case
-        found = [place for place, value in enumerate(self.columns[0]) if bounds[0][0] <= value <= bounds[0][1]]
-        for values, (low, high) in zip(self.columns[1:], bounds[1:], strict=True):
+        found: Sequence[int] = range(len(self.rows))
+        for values, (low, high) in zip(self.columns, bounds, strict=True):
             found = [place for place in found if low <= values[place] <= high]
         return found[:need]
 
@@ -73,26 +72,37 @@ class Head:
 class Heads:
     """The heads of all runs that one shape of query walks."""
 
-    __slots__ = ("_heads", "_names", "_reverse", "_table")
+    __slots__ = ("_codec", "_heads", "_names", "_reverse", "_table")
 
-    def __init__(self, table: Table, names: Sequence[str], reverse: bool) -> None:
+    def __init__(self, table: Table, codec: Codec, names: Sequence[str], reverse: bool) -> None:
         self._table = table
+        self._codec = codec
         self._names = names
         self._reverse = reverse
         self._heads: dict[object, Head] = {}
 
-    def of(self, key: object, run: Run, need: int) -> Head:
-        """The head of a run, ``key`` tells it from others; at least ``need`` rows long if the run is."""
+    def known(self, key: object) -> Head | None:
+        """The head of a run, ``key`` tells it from others; None when the table has changed since it was made."""
         head = self._heads.get(key)
-        if head is None or head.version != self._table.version:
-            if len(self._heads) >= MOST_HEADS:
-                self._heads.clear()
-            head = self._heads[key] = Head(self._table.version, len(self._names))
-            head.load(self._table, self._names, run, max(FIRST_ROWS, need), self._reverse)
-        elif len(head.rows) < need:
-            self.grow(head, run, need)
+        return head if head is not None and head.version == self._table.version else None
+
+    def new(self, key: object) -> Head:
+        """An empty head for a run."""
+        if len(self._heads) >= MOST_HEADS:
+            self._heads.clear()
+        head = self._heads[key] = Head(self._table.version, len(self._names))
         return head
 
-    def grow(self, head: Head, run: Run, need: int = 0) -> None:
-        """Read more of the run."""
-        head.load(self._table, self._names, run, max(need, GROWTH * len(head.rows)), self._reverse)
+    def grow(self, head: Head, run: Place, need: int) -> None:
+        """Read more of the run: at least ``need`` rows in all, if it has so many."""
+        self._load(head, run, max(need, FIRST_ROWS, GROWTH * len(head.rows)))
+
+    def _load(self, head: Head, run: Place, count: int) -> None:
+        leaf, start, stop = run
+        have, count = len(head.rows), min(count, stop - start)
+        if self._reverse:
+            pkeys = self._codec.page(leaf, stop - count, stop - have)
+            pkeys.reverse()
+        else:
+            pkeys = self._codec.page(leaf, start + have, start + count)
+        head.load(self._table, self._names, pkeys)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
-from math import inf
 from typing import Final, Protocol
 
 from tcsql.engine import postings
@@ -242,6 +241,22 @@ class OrderedIndex:
             if value is not None:
                 self.directory.remove(value)
 
+    def discard_many(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey], keys_of: KeysOf) -> None:
+        """The entries of many rows less, those that are there."""
+        if not self.partitioned:
+            self._size -= postings.discard_many(self.whole, list(keys_of(self.codec, columns, pkeys)))
+            return
+        for value, keys in _grouped(columns[0], keys_of(self.codec, columns[1:], pkeys)).items():
+            leaf = self.leaves.get(value)
+            count = 0 if leaf is None else postings.discard_many(leaf, keys)
+            self._size -= count
+            if count and value is not None:
+                self.directory.grow(value, -count)
+            if leaf is not None and not leaf:
+                del self.leaves[value]
+                if value is not None:
+                    self.directory.remove(value)
+
     def contains(self, values: Sequence[KeyValue], pkey: PKey) -> bool:
         """Whether exactly this entry is there. O(log n)."""
         if not self.partitioned:
@@ -277,25 +292,6 @@ class OrderedIndex:
         else:
             stop = directory.rows_below(span.high, inclusive=not span.high_open)
         return DirectoryRun(self, start, stop)
-
-    def within(self, equal: Sequence[KeyValue]) -> Run:
-        """Entries whose first columns equal ``equal``, whatever follows, NULL too. Two bisections at most.
-
-        Without ``equal`` those whose first column is not NULL.
-        """
-        if not equal:
-            return self.run(())
-        codec, leaf = self.codec, self.whole
-        if self.partitioned:
-            found = self.leaves.get(equal[0])
-            leaf, equal = found if found is not None else [], equal[1:]
-        if not equal:
-            return LeafRun(leaf, codec, 0, len(leaf))
-        return LeafRun(leaf, codec, codec.first(leaf, equal), codec.last(leaf, equal))
-
-    def between(self, equal: Sequence[KeyValue], low: KeyValue | float, high: KeyValue | float) -> Run:
-        """``run`` of the keys from low to high, both included; infinity: unbounded, without NULL. Two bisections."""
-        return self.run(equal, Span(None if low == -inf else low, None if high == inf else high))
 
     def _leaf_run(self, leaf: Leaf, equal: Sequence[KeyValue], span: Span) -> LeafRun:
         codec = self.codec

@@ -15,10 +15,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from operator import itemgetter
 from typing import Any, Final, Protocol, TypeAlias
 
-from tcsql.engine.packed import ObjectList, PackedList
+from tcsql.engine.packed import BlockList, ObjectList, PackedList
 from tcsql.engine.schema import Column
 from tcsql.engine.tracking import untrack
 from tcsql.engine.values import Kind, PKey, SortKey
@@ -70,6 +71,12 @@ class Codec(Protocol):
 
     def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]: ...
 
+    def page(self, leaf: Leaf, start: int, stop: int) -> list[PKey]:
+        """The primary keys of positions start to stop."""
+
+    def span(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> tuple[int, int]:
+        """``first`` and ``last`` of the entries whose first column lies from low to high, NULL excluded."""
+
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int: ...
 
     def last(self, leaf: Leaf, values: Sequence[KeyValue]) -> int: ...
@@ -105,6 +112,12 @@ class PrimaryCodec:
 
     def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]:
         return keys
+
+    def page(self, leaf: Leaf, start: int, stop: int) -> list[PKey]:
+        return list(leaf[start:stop])
+
+    def span(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> tuple[int, int]:
+        return _span(self, leaf, low, high)
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         """Where entries that begin with ``values`` start; NULL never stands in a primary key."""
@@ -185,6 +198,24 @@ class PackedCodec:
         mask, low = self._mask, self._low
         return ((key & mask) + low for key in keys)  # half the time of a method call for each
 
+    def page(self, leaf: Leaf, start: int, stop: int) -> list[PKey]:
+        mask, low = self._mask, self._low
+        return [(key & mask) + low for key in leaf[start:stop]]
+
+    def span(self, leaf: Leaf, low: Any, high: Any) -> tuple[int, int]:
+        """By plain shifts: half the time of ``first`` and ``last``, which take any number of columns."""
+        if not self._fields:
+            return _span(self, leaf, low, high)
+        lowest, top, shift, nullable = self._fields[0]
+        if lowest < low <= high < lowest + top - 1 and isinstance(leaf, BlockList):
+            return leaf.span((low - lowest) << shift, (high - lowest + 1) << shift)
+        start = 0 if low <= lowest else left(leaf, (low - lowest) << shift)
+        if high < lowest + top - 1:
+            stop = left(leaf, (high - lowest + 1) << shift) if high >= lowest else 0
+        else:
+            stop = left(leaf, top << shift) if nullable else len(leaf)
+        return start, max(start, stop)
+
     def _bound(self, values: Sequence[Any], past: int) -> int:
         """Where entries with these first values begin, or with ``past`` 1 end: not always a key that could stand.
 
@@ -234,6 +265,12 @@ class TupleCodec:
     def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]:
         return map(itemgetter(-1 if self._parts == 1 else slice(self._own, None)), keys)
 
+    def page(self, leaf: Leaf, start: int, stop: int) -> list[PKey]:
+        return list(self.pkeys(iter(leaf[start:stop])))
+
+    def span(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> tuple[int, int]:
+        return _span(self, leaf, low, high)
+
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         return left(leaf, _with_null(values)) if values else 0
 
@@ -241,6 +278,15 @@ class TupleCodec:
         if not values:
             return len(leaf)
         return left(leaf, (*_with_null(values), TOP))
+
+
+def _span(codec: Codec, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> tuple[int, int]:
+    start = 0 if low == -inf else codec.first(leaf, (low,))
+    if high != inf:
+        stop = codec.last(leaf, (high,))
+    else:
+        stop = codec.first(leaf, (None,)) if codec.columns[0].nullable else len(leaf)
+    return start, max(start, stop)
 
 
 def make_codec(columns: tuple[Column, ...], primary: tuple[Column, ...]) -> Codec:

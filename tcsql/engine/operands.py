@@ -34,7 +34,7 @@ def point_reader(condition: Condition, kind: ColumnType | None) -> PointReader |
     if condition.operator is Operator.NUMEQ and kind.kind is Kind.INTEGER:
         return _integer
     if condition.operator is Operator.STREQ and not kind.is_numeric:
-        return lambda operand: operand.decode(errors="surrogatepass")
+        return bytes.decode
     return None
 
 

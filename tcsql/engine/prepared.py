@@ -19,15 +19,15 @@ A prepared query holds on to the index objects, so it is good only for one ``sha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from tcsql.engine import cost
 from tcsql.engine.conditions import type_of
 from tcsql.engine.cursors import cursor_writer, query_hash, shape_hash
 from tcsql.engine.heads import Heads
-from tcsql.engine.index import OrderedIndex, Run
-from tcsql.engine.operands import BoundsReader, PointReader, bounds_reader, point_reader
+from tcsql.engine.operands import BoundsReader, bounds_reader, point_reader
 from tcsql.engine.order import Order
+from tcsql.engine.places import Locate, Operands, locator
 from tcsql.engine.planner import KEY_ONLY_COST, Planner, Template
 from tcsql.engine.query import Conjunction, Count, Query, Select
 from tcsql.engine.result import CountResult, Page
@@ -38,7 +38,6 @@ from tcsql.engine.values import PKey
 
 #: Total, rows, cursor behind, cursor before.
 Rows = tuple[int, Sequence[bytes], str | None, str | None]
-Operands = Sequence[bytes]
 SelectAnswer = Callable[[Operands, int, int], Rows | None]
 CountAnswer = Callable[[Operands], int | None]
 #: What a walk may examine, and a sort of keys hold, before the general way takes over, which gives way to others.
@@ -46,8 +45,6 @@ MOST_WALKED: Final = 512
 MOST_SORTED: Final = 4_000
 #: Hostile variety of shapes must not grow without bound.
 MOST_SHAPES: Final = 1_000
-#: Gives the run that operands ask for; None: the general way has to look at them.
-Locate = Callable[[Operands], Run | None]
 
 
 class Prepared:
@@ -97,9 +94,10 @@ class PreparedQueries:
         prepared = self.find(query)
         if prepared is None:
             return None
-        operands = [
-            condition.operand.encode(errors="surrogatepass") for each in query.where.any_of for condition in each
-        ]
+        try:
+            operands = [condition.operand.encode() for each in query.where.any_of for condition in each]
+        except UnicodeEncodeError:  # half of a pair: equal to nothing, and the general way knows
+            return None
         if prepared.count is not None:
             count = prepared.count(operands)
             return None if count is None else CountResult(count)
@@ -162,10 +160,15 @@ class _PageWriter:
         more = skip + len(rows) < total
         if not more and not skip:
             return total, rows, None, None
+        return total, rows, *self.cursors(operands, pkeys, rows, more, skip > 0)
+
+    def cursors(
+        self, operands: Operands, pkeys: Sequence[PKey], rows: Sequence[bytes], more_behind: bool, more_before: bool
+    ) -> tuple[str | None, str | None]:
+        """The cursors behind and before these rows, where there are more."""
         owner = query_hash(self._shape, operands)
-        behind = self._write(owner, pkeys[-1], rows[-1]) if more else None
-        before = self._write(owner, pkeys[0], rows[0]) if skip else None
-        return total, rows, behind, before
+        behind = self._write(owner, pkeys[-1], rows[-1]) if more_behind else None
+        return behind, self._write(owner, pkeys[0], rows[0]) if more_before else None
 
 
 # --- one row by its key -------------------------------------------------------------------------------------
@@ -200,26 +203,32 @@ def _row(page: _PageWriter, conjunction: Conjunction) -> SelectAnswer | None:
 def _run_page(page: _PageWriter, planner: Planner, conjunction: Conjunction) -> SelectAnswer | None:
     for template in planner.templates(conjunction, page.order):
         if template.ordered and not template.residual:
-            locate = _locate(page.table.schema, template, conjunction)
+            locate = locator(page.table.schema, template, conjunction)
             if locate is not None:
                 return _page_of_run(page, template, locate)
     return None
 
 
 def _page_of_run(page: _PageWriter, template: Template, locate: Locate) -> SelectAnswer:
-    index, reverse, rows_of = template.index, template.reverse, page.rows
+    index, reverse, rows_of, pkeys_of = template.index, template.reverse, page.rows, template.index.codec.page
 
     def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
-        run = locate(operands)
-        if run is None:
+        place = locate(operands)
+        if place is None:
             return None
         index.uses += 1
-        size = run.size
-        stop = min(skip + limit, size)
+        leaf, start, end = place
+        size = end - start
+        stop = skip + limit
+        stop = min(stop, size)
         if skip >= stop:
             return size, (), None, None
-        pkeys = run.pkeys(size - stop, size - skip, True) if reverse else run.pkeys(skip, stop, False)
-        return rows_of(list(pkeys), operands, size, skip)
+        if reverse:
+            pkeys = pkeys_of(leaf, end - stop, end - skip)
+            pkeys.reverse()
+        else:
+            pkeys = pkeys_of(leaf, start + skip, start + stop)
+        return rows_of(pkeys, operands, size, skip)
 
     return answer
 
@@ -235,11 +244,11 @@ def _count(table: Table, planner: Planner, conjunction: Conjunction) -> CountAns
     index = template.index
 
     def answer(operands: Operands) -> int | None:
-        run = locate(operands)
-        if run is None:
+        place = locate(operands)
+        if place is None:
             return None
         index.uses += 1
-        return run.size
+        return place[2] - place[1]
 
     return answer
 
@@ -248,7 +257,7 @@ def _exact(schema: TableSchema, planner: Planner, conjunction: Conjunction) -> t
     """The run that holds the matching rows and no others."""
     for template in planner.templates(conjunction, Order(schema, ())):
         if not template.residual:
-            locate = _locate(schema, template, conjunction)
+            locate = locator(schema, template, conjunction)
             if locate is not None:
                 return template, locate
     return None
@@ -264,7 +273,7 @@ def _walk(page: _PageWriter, planner: Planner, conjunction: Conjunction) -> Sele
     if exact is None or not ordered:
         return None
     template = max(ordered, key=lambda t: len(t.equal))
-    locate = _locate(schema, template, conjunction)
+    locate = locator(schema, template, conjunction)
     tested = _tested(schema, template, conjunction)
     if locate is None or tested is None:
         return None
@@ -297,108 +306,46 @@ def _page_of_walk(
     names, readers = tested
     index, reverse, places = template.index, template.reverse, [group[0] for group in template.places]
     exact_index, locate_exact = exact[0].index, exact[1]
-    heads = Heads(page.table, names, reverse)
+    heads = Heads(page.table, index.codec, names, reverse)
     by_key = not page.order.terms
 
     def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
         matches = locate_exact(operands)
-        run = locate(operands)
-        if matches is None or run is None:
+        bounds: Sequence[Any] = [read(operands[place]) for place, read in readers]
+        if matches is None or None in bounds:
             return None
-        total = matches.size
+        total = matches[2] - matches[1]
         stop = min(skip + limit, total)
         if skip >= stop:
             exact_index.uses += 1
             return total, (), None, None
-        walk = cost.walk_rows(stop, run.size, total)
+        key = operands[places[0]] if len(places) == 1 else tuple([operands[place] for place in places])
+        head = heads.known(key)
+        if head is not None and head.all_match(bounds, stop):
+            index.uses += 1
+            rows, pkeys = head.rows[skip:stop], head.pkeys[skip:stop]
+            return total, rows, *page.cursors(operands, pkeys, rows, stop < total, skip > 0)
+        run = locate(operands)
+        if run is None:
+            return None
+        size = run[2] - run[1]
+        walk = cost.walk_rows(stop, size, total)
         if by_key and total * KEY_ONLY_COST < walk:
             if total > MOST_SORTED:
                 return None
             exact_index.uses += 1
-            keys = sorted(matches.pkeys(0, total, False), reverse=reverse)
+            keys = sorted(exact_index.codec.page(*matches), reverse=reverse)
             return page.rows(keys[skip:stop], operands, total, skip)
         if walk > MOST_WALKED:
             return None
-        bounds = [read(operands[place]) for place, read in readers]
-        if None in bounds:
-            return None
-        head = heads.of(tuple([operands[place] for place in places]), run, stop)
-        found = head.places(bounds, stop)  # type: ignore[arg-type]  # None has just been excluded
+        head = head or heads.new(key)
+        found: Sequence[int] = ()
         while len(found) < stop:
-            if len(head) >= min(MOST_WALKED, run.size):
+            if len(head) >= min(MOST_WALKED, size):
                 return None
-            heads.grow(head, run)
-            found = head.places(bounds, stop)  # type: ignore[arg-type]  # as above
+            heads.grow(head, run, stop)
+            found = head.places(bounds, stop)
         index.uses += 1
-        return page.rows([head.pkeys[place] for place in found[skip:stop]], operands, total, skip)
+        return page.rows([head.pkeys[place] for place in found[skip:]], operands, total, skip)
 
     return answer
-
-
-# --- places -------------------------------------------------------------------------------------------------
-
-
-def _locate(schema: TableSchema, template: Template, conjunction: Conjunction) -> Locate | None:
-    """What bisects for the run of a template; None when its operands are not of the plain kinds."""
-    if not template.ranged and len(template.spans) > 1:
-        return None  # rows without a value are a run of their own
-    if any(len(places) > 1 for places in template.places) or len(template.ranged) > 2:
-        return None
-    points = [(places[0], _point(schema, conjunction, places[0])) for places in template.places]
-    ranges = [(place, _bounds(schema, conjunction, place)) for place in template.ranged]
-    if any(read is None for _, read in (*points, *ranges)):
-        return None
-    return _bisecting(template.index, points, ranges)  # type: ignore[arg-type]  # None has just been excluded
-
-
-def _point(schema: TableSchema, conjunction: Conjunction, place: int) -> PointReader | None:
-    return point_reader(conjunction[place], type_of(schema, conjunction[place].column))
-
-
-def _bounds(schema: TableSchema, conjunction: Conjunction, place: int) -> BoundsReader | None:
-    return bounds_reader(conjunction[place], type_of(schema, conjunction[place].column))
-
-
-def _bisecting(
-    index: OrderedIndex, points: list[tuple[int, PointReader]], ranges: list[tuple[int, BoundsReader]]
-) -> Locate:
-    if not ranges:
-        if len(points) == 1:
-            return _at_point(index, *points[0])
-        return lambda operands: _at_points(index, points, operands)
-    if len(ranges) == 1 and len(points) == 1:
-        return _in_range(index, points[0], ranges[0])
-
-    def locate(operands: Operands) -> Run | None:
-        equal = [read(operands[place]) for place, read in points]
-        bounds = [read(operands[place]) for place, read in ranges]
-        if None in equal or None in bounds:
-            return None
-        return index.between(equal, max(b[0] for b in bounds), min(b[1] for b in bounds))  # type: ignore[index]  # not None
-
-    return locate
-
-
-def _at_points(index: OrderedIndex, points: list[tuple[int, PointReader]], operands: Operands) -> Run | None:
-    equal = [read(operands[place]) for place, read in points]
-    return None if None in equal else index.within(equal)
-
-
-def _at_point(index: OrderedIndex, place: int, read: PointReader) -> Locate:
-    within = index.within
-
-    def locate(operands: Operands) -> Run | None:
-        key = read(operands[place])
-        return None if key is None else within((key,))
-
-    return locate
-
-
-def _in_range(index: OrderedIndex, point: tuple[int, PointReader], ranged: tuple[int, BoundsReader]) -> Locate:
-    between, (point_place, read_point), (range_place, read_range) = index.between, point, ranged
-
-    def locate(operands: Operands) -> Run | None:
-        key, bounds = read_point(operands[point_place]), read_range(operands[range_place])
-        return None if key is None or bounds is None else between((key,), *bounds)
-
-    return locate

@@ -105,6 +105,16 @@ class Api:
         known = self._known
         return None if known is None else known.body(query)
 
+    def request_now(self, data: bytes) -> bytes | None:
+        """The same for all bytes of a request, once ``learn_request`` has seen it with other operands."""
+        known = self._known
+        return None if known is None else known.request(data)
+
+    def learn_request(self, data: bytes, query: bytes) -> None:
+        """These bytes are an ordinary GET of a query string that has just been answered by ``body_now``."""
+        if self._known is not None:
+            self._known.learn_request(data, query)
+
     def page_headers(self) -> tuple[Header, ...]:
         """The headers of any reply that holds data; the same object until the durable lsn moves."""
         return self._ready().headers()

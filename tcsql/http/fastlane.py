@@ -200,11 +200,18 @@ class Connection(HttpToolsProtocol):
         if self._theirs and not self._is_ours_again():
             super().data_received(data)
             return
+        if self.flow.write_paused:
+            self._hand_over(data)
+            return
+        body = lanes.api.request_now(data)
+        if body is not None:  # nearly every request of a busy client: nothing is left to parse
+            self._write(b"%b%d\r\n\r\n%b" % (lanes.page_head(self.server_state.default_headers), len(body), body))
+            return
         target, _, block = data.partition(b" HTTP/1.")
         vetted = lanes.block(block)
         if vetted is None:
             self._one_by_one(data)
-        elif not self._answered(target, vetted):
+        elif not self._answered(target, vetted, data):
             self._hand_over(data)
 
     def _is_ours_again(self) -> bool:
@@ -222,14 +229,15 @@ class Connection(HttpToolsProtocol):
         start = 0
         while start < len(data) and not self.transport.is_closing():
             end = data.find(b"\r\n\r\n", start) + 4
-            target, _, block = data[start:end].partition(b" HTTP/1.")
+            one = data[start:end]
+            target, _, block = one.partition(b" HTTP/1.")
             vetted = self._lanes.block(block) if end > 3 else None
-            if vetted is None or not self._answered(target, vetted):
+            if vetted is None or not self._answered(target, vetted, one):
                 self._hand_over(data[start:])
                 return
             start = end
 
-    def _answered(self, target: bytes, vetted: _Block) -> bool:
+    def _answered(self, target: bytes, vetted: _Block, data: bytes) -> bool:
         """Answer at once; False, with nothing done: uvicorn has to."""
         if self.flow.write_paused:
             return False
@@ -239,9 +247,9 @@ class Connection(HttpToolsProtocol):
             if body is not None and vetted.keeps_alive:
                 head = lanes.page_head(self.server_state.default_headers)
                 self._write(b"%b%d\r\n\r\n%b" % (head, len(body), body))
+                lanes.api.learn_request(data, target[6:])
                 return True
-            query = target[6:]
-            head_of = Head("GET", "/", query)
+            head_of = Head("GET", "/", target[6:])
         elif target.startswith(b"GET /") and target[4:] in _DOCUMENTS:
             head_of = Head("GET", target[4:].decode())
         else:

@@ -1,4 +1,4 @@
-"""Known queries: query strings with their operands cut out, each with the prepared query it means.
+"""Known queries: requests with their operands cut out, each with the prepared query it means.
 
 A client sends the same bytes again and again, with other operands: ``where=uid:NUMEQ:5`` today, ``:6`` tomorrow. What
 lies around the operands is looked up as it is, without decoding, grammar or planning:
@@ -11,7 +11,11 @@ A query becomes known when the careful way has answered it, and only if its oper
 which mean themselves under percent-decoding, escapes and splitting. So any other plain operands in the same places
 are read by the careful way to the same query, and to the same answer.
 
-Cost: 1 us for a look-up and 1 to 4 us for the answer, against 15 us for parameters and grammar alone.
+There are two look-ups. ``body`` takes a query string, whoever sends it: 1 us. ``request`` takes all bytes of a request,
+headers and all, cut at its first two colons, which are those of the first condition: 0.4 us, and nothing is left to
+parse. That saves 1.5 us of 10 a request, and costs an entry for each header block, of which a busy client sends one.
+
+The answer itself takes 1 to 4 us; parameters and grammar alone took 15.
 """
 
 from __future__ import annotations
@@ -43,31 +47,28 @@ class Known:
         self.hits = self.rows = 0
 
     def body(self, operands: list[bytes]) -> bytes | None:
-        """The reply's body; None when the careful way has to look at it."""
+        """The reply's body for plain operands; None when the careful way has to look at it."""
         prepared = self.prepared
         if prepared.table.shape_version != prepared.version:
             return None
-        for operand in operands:
-            if not operand.isalnum():
-                return None
         select = prepared.select
-        if select is None:
-            assert prepared.count is not None
-            count = prepared.count(operands)
-            if count is None:
+        if select is not None:
+            found = select(operands, self.skip, self.limit)
+            if found is None:
                 return None
             self.hits += 1
-            return render.count(count)
-        found = select(operands, self.skip, self.limit)
-        if found is None:
+            self.rows += len(found[1])
+            return render.page(*found)
+        assert prepared.count is not None
+        count = prepared.count(operands)
+        if count is None:
             return None
         self.hits += 1
-        self.rows += len(found[1])
-        return render.page(*found)
+        return render.count(count)
 
 
 def split(query: bytes) -> tuple[Key, list[bytes]] | None:
-    """A query string as what is looked up, and its operands; None when it has too many.
+    """A query string as what is looked up, and its operands; None when there are too many or they are not plain.
 
     >>> split(b"command=select&where=uid:NUMEQ:5&limit_max=1")
     ((b'command=select&', b'limit_max=1', b'uid:NUMEQ'), [b'5'])
@@ -80,12 +81,38 @@ def split(query: bytes) -> tuple[Key, list[bytes]] | None:
     where, _, tail = rest.partition(b"&")
     if b"|" not in where:
         name, _, operand = where.rpartition(b":")
-        return (head, tail, name), [operand]
+        return ((head, tail, name), [operand]) if operand.isalnum() else None
     conditions = where.split(b"|")
     if len(conditions) > MOST_OPERANDS:
         return None
     parts = [condition.rpartition(b":") for condition in conditions]
-    return (head, tail, *[part[0] for part in parts]), [part[2] for part in parts]
+    operands = [part[2] for part in parts]
+    return ((head, tail, *[part[0] for part in parts]), operands) if all(map(bytes.isalnum, operands)) else None
+
+
+def split_request(data: bytes) -> tuple[Key, list[bytes]] | None:
+    """The same for a whole request with one or two conditions; None for others.
+
+    >>> split_request(b"GET /?where=uid:NUMEQ:5&limit_max=1 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    ((b'GET /?where=uid', b'NUMEQ', b'limit_max=1 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'), [b'5'])
+    """
+    pieces = data.split(b":", 2)
+    if len(pieces) < 3:
+        return None
+    before, operator, rest = pieces
+    where, mark, tail = rest.partition(b"&")
+    if where.isalnum():
+        return (before, operator, tail), [where]
+    if not mark or b" " in where:  # the conditions are the last parameter
+        where, mark, tail = rest.partition(b" ")
+        tail = mark + tail
+        if where.isalnum():
+            return (before, operator, tail), [where]
+    first, _, second = where.partition(b"|")
+    name, _, operand = second.rpartition(b":")
+    if first.isalnum() and operand.isalnum():
+        return (before, operator, tail, name), [first, operand]
+    return None
 
 
 class KnownQueries:
@@ -93,6 +120,7 @@ class KnownQueries:
 
     def __init__(self) -> None:
         self._known: dict[Key, Known] = {}
+        self._requests: dict[Key, Known] = {}
         self._answered: Counter[str] = Counter()
         self._rows = 0
 
@@ -104,6 +132,14 @@ class KnownQueries:
         known = self._known.get(parts[0])
         return None if known is None else known.body(parts[1])
 
+    def request(self, data: bytes) -> bytes | None:
+        """The same for all bytes of a request; None also when the request is not known."""
+        parts = split_request(data)
+        if parts is None:
+            return None
+        known = self._requests.get(parts[0])
+        return None if known is None else known.body(parts[1])
+
     def learn(self, text: bytes, query: Query, prepared: Prepared) -> None:
         """Remember what a query string meant."""
         parts = split(text)
@@ -111,14 +147,28 @@ class KnownQueries:
             return
         key, operands = parts
         meant = [condition.operand.encode() for conjunction in query.where.any_of for condition in conjunction]
-        if meant != operands or not all(operand.isalnum() for operand in operands):
+        if meant != operands:
             return
         if len(self._known) >= MOST_KNOWN:
-            self._gather()
-            self._known.clear()
-        if key in self._known:
-            self._gather()
+            self._forget()
+        self._gather()  # the entry may replace one
         self._known[key] = Known(prepared, query)
+
+    def learn_request(self, data: bytes, text: bytes) -> None:
+        """Remember a request that holds a known query string and is ordinary in every other way."""
+        parts, of_request = split(text), split_request(data)
+        if parts is None or of_request is None or len(data) > 2 * MOST_BYTES or parts[1] != of_request[1]:
+            return
+        known = self._known.get(parts[0])
+        if known is not None:
+            if len(self._requests) >= MOST_KNOWN:
+                self._requests.clear()
+            self._requests[of_request[0]] = known
+
+    def _forget(self) -> None:
+        self._gather()
+        self._known.clear()
+        self._requests.clear()
 
     def _gather(self) -> None:
         for known in self._known.values():

@@ -43,8 +43,10 @@ def count(number: int) -> bytes:
 
 def page(total: int | None, rows: Sequence[bytes], behind: str | None, before: str | None) -> bytes:
     """A page of rows; cursors are ASCII without anything to escape. 0.3 us and the copying of the rows."""
-    if total is not None and behind is None and before is None:
-        return b'{"total":%d,"next":null,"prev":null,"rows":[%b]}' % (total, b",".join(rows))
+    if total is not None and before is None:  # first pages, in one go
+        if behind is None:
+            return b'{"total":%d,"next":null,"prev":null,"rows":[%b]}' % (total, b",".join(rows))
+        return b'{"total":%d,"next":"%b","prev":null,"rows":[%b]}' % (total, behind.encode(), b",".join(rows))
     return b'{"total":%b,"next":%b,"prev":%b,"rows":[%b]}' % (
         b"null" if total is None else b"%d" % total,
         b"null" if behind is None else b'"%b"' % behind.encode(),

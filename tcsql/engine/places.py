@@ -1,0 +1,130 @@
+"""Where the run of a prepared query lies: operands to a leaf and two positions in it. 0.3 to 2 us.
+
+What ``OrderedIndex.run`` finds out for every query anew (the form of the index, the columns that are fixed, the kind
+of key) is decided here once for a shape; what is left is a dict look-up and at most two bisections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+from tcsql.engine.conditions import type_of
+from tcsql.engine.index import OrderedIndex
+from tcsql.engine.keys import Leaf
+from tcsql.engine.operands import BoundsReader, PointReader, bounds_reader, point_reader
+from tcsql.engine.planner import Template
+from tcsql.engine.query import Conjunction
+from tcsql.engine.schema import TableSchema
+
+Operands = Sequence[bytes]
+#: A leaf, and the positions where the run begins and ends in it.
+Place = tuple[Leaf, int, int]
+#: None: the general way has to look at these operands.
+Locate = Callable[[Operands], Place | None]
+_EMPTY: list[int] = []
+
+
+def locator(schema: TableSchema, template: Template, conjunction: Conjunction) -> Locate | None:
+    """What finds the run of a template; None when it is not one stretch of one leaf, or has unusual operands."""
+    if not template.ranged and len(template.spans) > 1:
+        return None  # rows without a value are a run of their own
+    if any(len(places) > 1 for places in template.places) or len(template.ranged) > 2:
+        return None
+    points: list[tuple[int, PointReader]] = []
+    ranges: list[tuple[int, BoundsReader]] = []
+    for (place,) in template.places:
+        read_point = point_reader(conjunction[place], type_of(schema, conjunction[place].column))
+        if read_point is None:
+            return None
+        points.append((place, read_point))
+    for place in template.ranged:
+        read_range = bounds_reader(conjunction[place], type_of(schema, conjunction[place].column))
+        if read_range is None:
+            return None
+        ranges.append((place, read_range))
+    if template.index.partitioned:
+        return _in_partition(template.index, points, ranges) if points else None
+    return _in_whole(template.index, points, ranges)
+
+
+def _in_partition(
+    index: OrderedIndex, points: list[tuple[int, PointReader]], ranges: list[tuple[int, BoundsReader]]
+) -> Locate:
+    (first, read), *others = points
+    leaves, span = index.leaves, index.codec.span
+    if not others and not ranges:
+
+        def whole_leaf(operands: Operands) -> Place | None:
+            key = read(operands[first])
+            if key is None:
+                return None
+            leaf = leaves.get(key, _EMPTY)
+            return leaf, 0, len(leaf)
+
+        return whole_leaf
+    if not others and len(ranges) == 1:
+        ((ranged, read_range),) = ranges
+
+        def span_of_leaf(operands: Operands) -> Place | None:
+            key, bounds = read(operands[first]), read_range(operands[ranged])
+            if key is None or bounds is None:
+                return None
+            leaf = leaves.get(key, _EMPTY)
+            return leaf, *span(leaf, *bounds)
+
+        return span_of_leaf
+
+    def in_leaf(operands: Operands) -> Place | None:
+        key = read(operands[first])
+        return None if key is None else _part(index, leaves.get(key, _EMPTY), others, ranges, operands)
+
+    return in_leaf
+
+
+def _in_whole(
+    index: OrderedIndex, points: list[tuple[int, PointReader]], ranges: list[tuple[int, BoundsReader]]
+) -> Locate:
+    span = index.codec.span
+    if len(points) + len(ranges) != 1:
+        return lambda operands: _part(index, index.whole, points, ranges, operands)
+    if points:
+        ((place, read),) = points
+
+        def at_point(operands: Operands) -> Place | None:
+            key = read(operands[place])
+            return None if key is None else (index.whole, *span(index.whole, key, key))
+
+        return at_point
+    ((place, read_range),) = ranges
+
+    def in_range(operands: Operands) -> Place | None:
+        bounds = read_range(operands[place])
+        return None if bounds is None else (index.whole, *span(index.whole, *bounds))
+
+    return in_range
+
+
+def _part(
+    index: OrderedIndex,
+    leaf: Leaf,
+    points: list[tuple[int, PointReader]],
+    ranges: list[tuple[int, BoundsReader]],
+    operands: Operands,
+) -> Place | None:
+    """Any number of fixed columns, and up to two bounds of the next."""
+    codec = index.codec
+    equal = [read(operands[place]) for place, read in points]
+    bounds = [read(operands[place]) for place, read in ranges]
+    if None in equal or None in bounds:
+        return None
+    low, high = (max(b[0] for b in bounds), min(b[1] for b in bounds)) if bounds else (-inf, inf)  # type: ignore[index]  # None has just been excluded
+    if not bounds:
+        return leaf, codec.first(leaf, equal), codec.last(leaf, equal)
+    start = codec.first(leaf, equal if low == -inf else (*equal, low))
+    if high != inf:
+        stop = codec.last(leaf, (*equal, high))
+    else:
+        nullable = codec.columns[len(equal)].nullable
+        stop = codec.first(leaf, (*equal, None)) if nullable else codec.last(leaf, equal)
+    return leaf, start, max(start, stop)
