@@ -11,16 +11,18 @@ there is no clock here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
 from tcsql.engine.advisor import Advisor, Columns, Need, Service, service, services
-from tcsql.engine.building import Index
+from tcsql.engine.building import Index, distinct
 from tcsql.engine.change import CreateIndex, DropIndex
 from tcsql.engine.conditions import row_test
+from tcsql.engine.index import MIN_REPETITION
 from tcsql.engine.keys import make_codec
 from tcsql.engine.order import Order
-from tcsql.engine.postings import ENTRY_BYTES
+from tcsql.engine.postings import ENTRY_BYTES, LEAF_BYTES
 from tcsql.engine.query import Conjunction, Query, Select
 from tcsql.engine.rows import decode
 from tcsql.engine.schema import IndexDef
@@ -145,10 +147,14 @@ def narrows(table: Table, need: Need) -> bool:
 
 def estimate_bytes(table: Table, columns: Columns) -> int:
     """What an index over these columns would hold, rather too much than too little."""
-    declared = tuple(table.schema.by_name[name] for name in columns)
-    codec = make_codec(declared, table.schema.pkey_columns)
+    own = tuple(table.schema.by_name[name] for name in columns)
+    rows, leaves = len(table), 0.0
+    if not make_codec(own, table.schema.pkey_columns).packs:
+        values = distinct(Counter(decode(data)[columns[0]] for data in table.sample(TRIED_ROWS)), rows)
+        if values * MIN_REPETITION <= rows:
+            own, leaves = own[1:], values
+    codec = make_codec(own, table.schema.pkey_columns)
     key = 0
-    if not codec.packs:
-        texts = sum(column.type.kind is not Kind.INTEGER for column in declared)
-        key = _KEY_BYTES + 8 * len(declared) + _TEXT_BYTES * texts
-    return len(table) * (ENTRY_BYTES + key)
+    if own and not codec.packs:
+        key = _KEY_BYTES + 8 * len(own) + _TEXT_BYTES * sum(column.type.kind is not Kind.INTEGER for column in own)
+    return round(rows * (ENTRY_BYTES + key) + leaves * LEAF_BYTES)
