@@ -14,15 +14,21 @@ from tcsql.engine import (
     executor,
     gather,
     index,
+    manyrows,
     packed,
     page,
     planner,
     postings,
     table,
+    textindex,
 )
 
 SMALL: tuple[tuple[object, str, object], ...] = (
     (postings, "LIST_LIMIT", 6),
+    (textindex, "NOTE_ROWS", 3),
+    (textindex, "MOST_NOTED", 12),
+    (textindex, "SETTLE_ROWS", 2),
+    (manyrows, "NOTE_ROWS", 3),
     (packed, "BLOCK", 4),
     (packed, "NOTED", 2),
     (gather, "CHUNK_ROWS", 3),

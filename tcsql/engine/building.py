@@ -158,5 +158,14 @@ def add_entries(index: Index, values: Sequence[Sequence[KeyValue]], pkeys: Seque
         index.add_many(values[0], pkeys)  # type: ignore[arg-type]  # texts
 
 
+def discard_entries(index: Index, values: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> None:
+    """Take rows out that are in the index."""
+    if isinstance(index, OrderedIndex):
+        index.discard_many(values, pkeys, _keys_of)
+    else:
+        for text, pkey in zip(values[0], pkeys, strict=True):
+            index.discard((text,), pkey)  # type: ignore[arg-type]  # texts
+
+
 def _keys_of(codec: Codec, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]:
     return codec.keys(columns, pkeys)

@@ -62,15 +62,20 @@ def add_many(leaf: Leaf, keys: list[Key]) -> Leaf:
 def discard(leaf: Leaf, key: Key) -> bool:
     """Remove one entry; False when it was not there."""
     if not isinstance(leaf, (list, array)):
-        if key not in leaf:
-            return False
-        leaf.remove(key)
-        return True
+        return leaf.discard(key)
     place = bisect_left(leaf, key)
     if place == len(leaf) or leaf[place] != key:
         return False
     del leaf[place]
     return True
+
+
+def discard_many(leaf: Leaf, keys: list[Key]) -> int:
+    """The same for many keys in any order, which it sorts; how many were there."""
+    keys.sort()
+    if isinstance(leaf, BlockList):
+        return leaf.discard_many(keys)
+    return sum([discard(leaf, key) for key in keys])
 
 
 def contains(leaf: Leaf, key: Key) -> bool:

@@ -16,6 +16,7 @@ from tcsql.engine.dismantling import STEP_ENTRIES, dismantle
 from tcsql.engine.gather import Gathered, chunks
 from tcsql.engine.index import RESHAPE_AT, KeysOf, OrderedIndex
 from tcsql.engine.keys import Codec, Key, KeyValue, make_codec
+from tcsql.engine.manyrows import change_rows
 from tcsql.engine.rows import Rows, decode, translator
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.textindex import TextIndex
@@ -81,8 +82,14 @@ class Table:
             self._insert_many(ops)
             self._reshape(grown, len(self.rows))
         else:
-            for op in ops:
-                self._apply_one(op)
+            if len(ops) >= MANY_ROWS:
+                targets = [
+                    (index, None if index.ready else self._building[index].covers) for index in self.indexes.values()
+                ]
+                change_rows(self.schema, self.rows, self.primary, targets, ops)
+            else:
+                for op in ops:
+                    self._apply_one(op)
             self._reshape(grown, len(self.rows))
         self.version += 1
 
@@ -159,6 +166,9 @@ class Table:
             old = index.values(before) if before is not None else None
             new = index.values(after) if after is not None else None
             if old == new:
+                continue
+            if isinstance(index, TextIndex) and old is not None and new is not None:
+                index.replace(old[0], new[0], pkey)  # type: ignore[arg-type]  # texts
                 continue
             if old is not None:
                 index.discard(old, pkey)  # type: ignore[arg-type]  # values of the index itself
@@ -261,9 +271,17 @@ class Table:
             elif self._dropped:
                 if not dismantle(self._dropped[-1]):
                     self._dropped.pop()
+            elif (text := self._unsettled()) is not None:
+                text.settle()
+                self.version += 1  # scans of its leaves begin again
             elif not self.rows.migrate(SLICE_ROWS):
                 return False
-        return bool(self._building or self._dropped) or not self.rows.settled
+        return bool(self._building or self._dropped) or self._unsettled() is not None or not self.rows.settled
+
+    def _unsettled(self) -> TextIndex | None:
+        """A text index that has noted rows to enter."""
+        texts = (index for index in self.indexes.values() if isinstance(index, TextIndex))
+        return next((index for index in texts if not index.is_settled), None)
 
     def dismantle(self) -> bool:
         """Free some thousand rows or index entries of a table that is out of use; False when nothing is left."""

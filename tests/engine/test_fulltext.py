@@ -115,3 +115,58 @@ def test_full_text_operators_agree_with_the_model(text: str, operand: str) -> No
     assert fulltext.phrase_test(operand)(text) == holds(Operator.FTSPH, seen, operand)
     assert fulltext.all_test(operand)(text) == holds(Operator.FTSAND, seen, operand)
     assert fulltext.any_test(operand)(text) == holds(Operator.FTSOR, seen, operand)
+
+
+def seen(text: str | None) -> Cell | None:
+    return None if text is None else Cell(text, 0.0)
+
+
+TITLES = st.none() | st.text("abc ", max_size=8)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(("put", "put", "remove", "settle")), st.integers(0, 6), TITLES, st.booleans()),
+    max_size=30,
+)
+
+
+@effort(300)
+@given(CHANGES, st.text("abc ", min_size=1, max_size=4))
+def test_an_index_that_notes_and_settles_finds_what_one_built_anew_finds(
+    changes: list[tuple[str, int, str | None, bool]], asked: str
+) -> None:
+    index = index_of([])
+    rows: dict[int, str | None] = {}
+    for what, pkey, text, noting in changes:
+        if what == "settle":
+            index.settle()
+        elif what == "remove" and pkey in rows:
+            old = rows.pop(pkey)
+            if noting:
+                index.note(old, None, pkey, exists=False)
+            else:
+                index.discard((old,), pkey)
+        elif what == "put" and pkey in rows and rows[pkey] != text:
+            (index.note_change if noting else index.replace)(rows[pkey], text, pkey)
+            rows[pkey] = text
+        elif what == "put" and pkey not in rows:
+            if noting:
+                index.note(None, text, pkey, exists=True)
+            else:
+                index.add((text,), pkey)
+            rows[pkey] = text
+        index.check_invariants()
+        assert all(index.contains((held,), each) for each, held in rows.items())
+        for operator in SERVED:
+            leaves = index.candidates(operator, asked)
+            if leaves is not None:
+                found = {key for leaf in leaves for key in index.codec.pkeys(iter(leaf))}
+                assert found <= rows.keys(), "a key without a row cannot be looked up"
+                matching = {each for each, held in rows.items() if holds(operator, seen(held), asked)}
+                assert matching <= found, operator
+    while index.settle():
+        pass
+    index.check_invariants()
+    fresh = index_of([])
+    fresh.build(list(rows.values()), list(rows))
+    assert {gram: list(leaf) for gram, leaf in index.leaves.items()} == {
+        gram: sorted(leaf) for gram, leaf in fresh.leaves.items()
+    }

@@ -21,7 +21,7 @@ KEYS = st.integers(0, 40) | st.sampled_from((2**63, 2**64 - 1))
 @effort(200)
 @given(
     st.lists(KEYS, max_size=30),
-    st.lists(st.tuples(st.sampled_from(("add", "remove", "update", "ask")), KEYS), max_size=40),
+    st.lists(st.tuples(st.sampled_from(("add", "remove", "remove many", "update", "ask")), KEYS), max_size=40),
 )
 def test_a_list_in_blocks_is_a_sorted_list(
     form: type[BlockList], first: list[int], steps: list[tuple[str, int]]
@@ -35,6 +35,12 @@ def test_a_list_in_blocks_is_a_sorted_list(
         elif what == "update":
             packed.update([key, key + 1, key + 2] if key < 2**63 else [key])
             plain = sorted([*plain, *([key, key + 1, key + 2] if key < 2**63 else [key])])
+        elif what == "remove many":
+            wanted = [near for near in range(key, key + 4) if near < 2**64]
+            there = [near for near in wanted if near in plain]
+            assert packed.discard_many(wanted) == len(there)
+            for near in there:
+                plain.remove(near)
         elif what == "remove" and key in plain:
             packed.remove(key)
             plain.remove(key)

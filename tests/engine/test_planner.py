@@ -69,6 +69,7 @@ def posts() -> Database:
         for at in range(ROWS)
     ]
     database.apply(database.check([Upsert("posts", rows)], NOW))
+    database.maintain(lambda: True)
     return database
 
 
