@@ -175,6 +175,7 @@ class Server:
         return {"rows": done, "of": total}
 
     def _open(self, store: Store) -> None:
+        self._lanes.open(store)
         self.api.open(store)
         self._maintenance = asyncio.create_task(store.maintain())
         self._maintenance.add_done_callback(_report_failure)

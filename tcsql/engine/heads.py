@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-from tcsql.engine.keys import Codec
+from tcsql.engine.keys import Codec, Stretch
 from tcsql.engine.operands import Bounds
-from tcsql.engine.places import Place
 from tcsql.engine.rows import decode
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
@@ -93,11 +92,11 @@ class Heads:
         head = self._heads[key] = Head(self._table.version, len(self._names))
         return head
 
-    def grow(self, head: Head, run: Place, need: int) -> None:
+    def grow(self, head: Head, run: Stretch, need: int) -> None:
         """Read more of the run: at least ``need`` rows in all, if it has so many."""
         self._load(head, run, max(need, FIRST_ROWS, GROWTH * len(head.rows)))
 
-    def _load(self, head: Head, run: Place, count: int) -> None:
+    def _load(self, head: Head, run: Stretch, count: int) -> None:
         leaf, start, stop = run
         have, count = len(head.rows), min(count, stop - start)
         if self._reverse:

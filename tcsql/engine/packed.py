@@ -82,16 +82,19 @@ class BlockList:
             return self._size
         return self._start(place) + bisect_right(self._blocks[place], key)
 
-    def span(self, low: Any, high: Any) -> tuple[int, int]:
-        """``bisect_left`` of both, low not above high; hardly more than one of them when they are near."""
+    def stretch(self, low: Any, high: Any) -> tuple[Any, int, int]:
+        """The keys from low up to, not including, high: a list or array that holds them, and their positions in it.
+
+        Mostly that is the block of the first of them: two bisections, and no position in the whole to work out.
+        """
         place = bisect_left(self._maxes, low)
         if place == len(self._blocks):
-            return self._size, self._size
-        block, start = self._blocks[place], self._start(place)
-        at = bisect_left(block, low)
+            return (), 0, 0
+        block = self._blocks[place]
+        start = bisect_left(block, low)
         if high <= self._maxes[place]:
-            return start + at, start + bisect_left(block, high, at)
-        return start + at, self.bisect_left(high)
+            return block, start, bisect_left(block, high, start)
+        return self, self._start(place) + start, self.bisect_left(high)
 
     def _start(self, place: int) -> int:
         if place >= self._known:

@@ -11,17 +11,15 @@ from math import inf
 
 from tcsql.engine.conditions import type_of
 from tcsql.engine.index import OrderedIndex
-from tcsql.engine.keys import Leaf
+from tcsql.engine.keys import Leaf, Stretch
 from tcsql.engine.operands import BoundsReader, PointReader, bounds_reader, point_reader
 from tcsql.engine.planner import Template
 from tcsql.engine.query import Conjunction
 from tcsql.engine.schema import TableSchema
 
 Operands = Sequence[bytes]
-#: A leaf, and the positions where the run begins and ends in it.
-Place = tuple[Leaf, int, int]
 #: None: the general way has to look at these operands.
-Locate = Callable[[Operands], Place | None]
+Locate = Callable[[Operands], Stretch | None]
 _EMPTY: list[int] = []
 
 
@@ -52,10 +50,10 @@ def _in_partition(
     index: OrderedIndex, points: list[tuple[int, PointReader]], ranges: list[tuple[int, BoundsReader]]
 ) -> Locate:
     (first, read), *others = points
-    leaves, span = index.leaves, index.codec.span
+    leaves, stretch = index.leaves, index.codec.stretch
     if not others and not ranges:
 
-        def whole_leaf(operands: Operands) -> Place | None:
+        def whole_leaf(operands: Operands) -> Stretch | None:
             key = read(operands[first])
             if key is None:
                 return None
@@ -66,16 +64,16 @@ def _in_partition(
     if not others and len(ranges) == 1:
         ((ranged, read_range),) = ranges
 
-        def span_of_leaf(operands: Operands) -> Place | None:
+        def stretch_of_leaf(operands: Operands) -> Stretch | None:
             key, bounds = read(operands[first]), read_range(operands[ranged])
             if key is None or bounds is None:
                 return None
             leaf = leaves.get(key, _EMPTY)
-            return leaf, *span(leaf, *bounds)
+            return stretch(leaf, *bounds)
 
-        return span_of_leaf
+        return stretch_of_leaf
 
-    def in_leaf(operands: Operands) -> Place | None:
+    def in_leaf(operands: Operands) -> Stretch | None:
         key = read(operands[first])
         return None if key is None else _part(index, leaves.get(key, _EMPTY), others, ranges, operands)
 
@@ -85,22 +83,22 @@ def _in_partition(
 def _in_whole(
     index: OrderedIndex, points: list[tuple[int, PointReader]], ranges: list[tuple[int, BoundsReader]]
 ) -> Locate:
-    span = index.codec.span
+    stretch = index.codec.stretch
     if len(points) + len(ranges) != 1:
         return lambda operands: _part(index, index.whole, points, ranges, operands)
     if points:
         ((place, read),) = points
 
-        def at_point(operands: Operands) -> Place | None:
+        def at_point(operands: Operands) -> Stretch | None:
             key = read(operands[place])
-            return None if key is None else (index.whole, *span(index.whole, key, key))
+            return None if key is None else stretch(index.whole, key, key)
 
         return at_point
     ((place, read_range),) = ranges
 
-    def in_range(operands: Operands) -> Place | None:
+    def in_range(operands: Operands) -> Stretch | None:
         bounds = read_range(operands[place])
-        return None if bounds is None else (index.whole, *span(index.whole, *bounds))
+        return None if bounds is None else stretch(index.whole, *bounds)
 
     return in_range
 
@@ -111,7 +109,7 @@ def _part(
     points: list[tuple[int, PointReader]],
     ranges: list[tuple[int, BoundsReader]],
     operands: Operands,
-) -> Place | None:
+) -> Stretch | None:
     """Any number of fixed columns, and up to two bounds of the next."""
     codec = index.codec
     equal = [read(operands[place]) for place, read in points]

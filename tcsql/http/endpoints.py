@@ -84,39 +84,21 @@ class Api:
         self._progress = progress
         self._started_s = time.monotonic()
         self._open: _Open | None = None
-        self._known: KnownQueries | None = None
+        #: Answers what it has seen with other operands; empty until the store is open, and when the server stops.
+        self.known = KnownQueries()
         self._stopping = False
 
     def open(self, store: Store) -> None:
         """The store is recovered: from now on everything is answered."""
         self._open = _Open(store, self._settings)
-        self._known = KnownQueries()
 
     def stop(self) -> None:
         """Refuse what comes from now on; what runs finishes."""
         self._stopping = True
-        self._known = None
-
-    def body_now(self, query: bytes) -> bytes | None:
-        """The body of the answer to a known query string, which is a 200 with ``page_headers``; None for all others.
-
-        Counted, but not timed: that would take a tenth of its time.
-        """
-        known = self._known
-        return None if known is None else known.body(query)
-
-    def request_now(self, data: bytes) -> bytes | None:
-        """The same for all bytes of a request, once ``learn_request`` has seen it with other operands."""
-        known = self._known
-        return None if known is None else known.request(data)
-
-    def learn_request(self, data: bytes, query: bytes) -> None:
-        """These bytes are an ordinary GET of a query string that has just been answered by ``body_now``."""
-        if self._known is not None:
-            self._known.learn_request(data, query)
+        self.known.stop()
 
     def page_headers(self) -> tuple[Header, ...]:
-        """The headers of any reply that holds data; the same object until the durable lsn moves."""
+        """The headers of any reply that holds data, as of the newest durable lsn."""
         return self._ready().headers()
 
     def answer_now(self, head: Head) -> Reply | None:
@@ -130,7 +112,7 @@ class Api:
                 reply = self._document(head.path)
             else:
                 state = self._ready()
-                body = self.body_now(head.query)
+                body = self.known.body(head.query)
                 if body is not None:
                     self.metrics.timed("known", time.perf_counter() - started)
                     return Reply(200, body, state.headers())
@@ -154,11 +136,11 @@ class Api:
 
     def _learn(self, state: _Open, text: bytes, request: ReadRequest) -> None:
         """Know the query string from now on, if its shape is prepared and its reply the usual one."""
-        if self._known is None or request.bigint_text:
+        if request.bigint_text:
             return
         prepared = state.store.database.prepared(request.query.table).find(request.query)
         if prepared is not None:
-            self._known.learn(text, request.query, prepared)
+            self.known.learn(text, request.query, prepared)
 
     async def answer(self, head: Head, body: Body | None = None) -> Reply:
         """The reply to any request; ``body`` is read only as far as it is needed."""
@@ -255,11 +237,10 @@ class Api:
         return Reply(200, render.document(body))
 
     def _counted(self) -> Metrics:
-        if self._known is not None:
-            answered, rows = self._known.harvest()
-            for operation, count in answered.items():
-                self.metrics.requests[operation, 200] += count
-            self.metrics.rows_sent += rows
+        answered, rows = self.known.harvest()
+        for operation, count in answered.items():
+            self.metrics.requests[operation, 200] += count
+        self.metrics.rows_sent += rows
         return self.metrics
 
     def openapi(self) -> Reply:

@@ -34,14 +34,12 @@ from uvicorn.server import ServerState
 from tcsql.errors import Overloaded
 from tcsql.http.endpoints import PATHS, Api
 from tcsql.http.messages import CLOSE, Head, Header, Reply, refusal
+from tcsql.storage.store import Store
 
 #: A header block that is longer is not worth remembering.
 MOST_BLOCK_BYTES: Final = 2_048
 MOST_BLOCKS: Final = 1_024
-#: One in so many answers of known queries is timed.
-TIMED: Final = 64
 _SWEEP_S: Final = 1.0
-_PAGE: Final = STATUS_LINE[200]
 _GET: Final = b"GET /?"
 
 
@@ -59,6 +57,7 @@ class Lanes:
 
     def __init__(self, api: Api, fast: bool, max_connections: int, keepalive_s: int) -> None:
         self.api = api
+        self.request = api.known.request
         self.fast = fast
         self.max_connections = max_connections
         self.refused = 0
@@ -67,10 +66,15 @@ class Lanes:
         self._keepalive_s = keepalive_s
         self._blocks: dict[bytes, _Block | None] = {}
         self._connections: set[Any] = set()
-        self._default_headers: object = None
-        self._page_headers: object = None
+        self._store: Store | None = None
+        #: Everything in front of the length of a page, and what it was made of.
         self._page_head = b""
-        self._answered = 0
+        self._head_lsn = -1
+        self._head_defaults: object = None
+
+    def open(self, store: Store) -> None:
+        """The store is recovered."""
+        self._store = store
 
     def protocol(
         self,
@@ -104,13 +108,14 @@ class Lanes:
             found = self._blocks[data] = _vetted(data)
             return found
 
-    def page_head(self, default_headers: list[Header]) -> bytes:
-        """Everything in front of the length of a page, made anew when the second or the durable lsn has moved."""
-        headers = self.api.page_headers()
-        if headers is not self._page_headers or default_headers is not self._default_headers:
-            self._page_headers, self._default_headers = headers, default_headers
-            self._page_head = _head(200, default_headers, headers) + b"content-length: "
-        return self._page_head
+    def page(self, body: bytes, default_headers: list[Header]) -> bytes:
+        """A whole reply around the body of a page; its head is made anew when the second or the durable lsn moves."""
+        store = self._store
+        assert store is not None
+        if store.durable_lsn != self._head_lsn or default_headers is not self._head_defaults:
+            self._head_lsn, self._head_defaults = store.durable_lsn, default_headers
+            self._page_head = _head(200, default_headers, self.api.page_headers()) + b"content-length: "
+        return b"%b%d\r\n\r\n%b" % (self._page_head, len(body), body)
 
 
 class _Vetting:
@@ -203,9 +208,9 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused:
             self._hand_over(data)
             return
-        body = lanes.api.request_now(data)
+        body = lanes.request(data)
         if body is not None:  # nearly every request of a busy client: nothing is left to parse
-            self._write(b"%b%d\r\n\r\n%b" % (lanes.page_head(self.server_state.default_headers), len(body), body))
+            self._write(lanes.page(body, self.server_state.default_headers))
             return
         target, _, block = data.partition(b" HTTP/1.")
         vetted = lanes.block(block)
@@ -242,12 +247,12 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused:
             return False
         lanes = self._lanes
+        known = lanes.api.known
         if target.startswith(_GET):
-            body = lanes.api.body_now(target[6:])
-            if body is not None and vetted.keeps_alive:
-                head = lanes.page_head(self.server_state.default_headers)
-                self._write(b"%b%d\r\n\r\n%b" % (head, len(body), body))
-                lanes.api.learn_request(data, target[6:])
+            body = known.body(target[6:]) if vetted.keeps_alive else None
+            if body is not None:
+                self._write(lanes.page(body, self.server_state.default_headers))
+                known.learn_request(data, target[6:])
                 return True
             head_of = Head("GET", "/", target[6:])
         elif target.startswith(b"GET /") and target[4:] in _DOCUMENTS:

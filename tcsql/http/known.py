@@ -21,6 +21,7 @@ The answer itself takes 1 to 4 us; parameters and grammar alone took 15.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from tcsql.engine.prepared import Prepared
@@ -33,6 +34,7 @@ MOST_BYTES: Final = 1_024
 MOST_OPERANDS: Final = 4
 
 Key = tuple[bytes, ...]
+Operands = Sequence[bytes]
 
 
 class Known:
@@ -46,7 +48,7 @@ class Known:
         self.skip, self.limit = (query.skip, query.limit) if isinstance(query, Select) else (0, 0)
         self.hits = self.rows = 0
 
-    def body(self, operands: list[bytes]) -> bytes | None:
+    def body(self, operands: Operands) -> bytes | None:
         """The reply's body for plain operands; None when the careful way has to look at it."""
         prepared = self.prepared
         if prepared.table.shape_version != prepared.version:
@@ -67,7 +69,7 @@ class Known:
         return render.count(count)
 
 
-def split(query: bytes) -> tuple[Key, list[bytes]] | None:
+def split(query: bytes) -> tuple[Key, Operands] | None:
     """A query string as what is looked up, and its operands; None when there are too many or they are not plain.
 
     >>> split(b"command=select&where=uid:NUMEQ:5&limit_max=1")
@@ -90,28 +92,34 @@ def split(query: bytes) -> tuple[Key, list[bytes]] | None:
     return ((head, tail, *[part[0] for part in parts]), operands) if all(map(bytes.isalnum, operands)) else None
 
 
-def split_request(data: bytes) -> tuple[Key, list[bytes]] | None:
-    """The same for a whole request with one or two conditions; None for others.
+def _split_request(data: bytes) -> tuple[Key, Operands] | None:
+    """What ``KnownQueries.request`` looks up, and the operands; None for more than two conditions, or none.
 
-    >>> split_request(b"GET /?where=uid:NUMEQ:5&limit_max=1 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-    ((b'GET /?where=uid', b'NUMEQ', b'limit_max=1 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'), [b'5'])
+    >>> _split_request(b"GET /?where=uid:NUMEQ:5&limit_max=1 HTTP/1.1")
+    ((b'GET /?where=uid', b'NUMEQ', b'limit_max=1 HTTP/1.1'), (b'5',))
     """
     pieces = data.split(b":", 2)
     if len(pieces) < 3:
         return None
     before, operator, rest = pieces
-    where, mark, tail = rest.partition(b"&")
+    where, _, tail = rest.partition(b"&")
     if where.isalnum():
-        return (before, operator, tail), [where]
-    if not mark or b" " in where:  # the conditions are the last parameter
-        where, mark, tail = rest.partition(b" ")
-        tail = mark + tail
+        return (before, operator, tail), (where,)
+    return _compound(before, operator, rest)
+
+
+def _compound(before: bytes, operator: bytes, rest: bytes) -> tuple[Key, Operands] | None:
+    """The same where two conditions stand, or where they are the last parameter."""
+    where, mark, tail = rest.partition(b"&")
+    if not mark or b" " in where:
+        where, _, tail = rest.partition(b" ")
+        before += b" "  # so that "&x" and " x" behind the operands remain two requests
         if where.isalnum():
-            return (before, operator, tail), [where]
+            return (before, operator, tail), (where,)
     first, _, second = where.partition(b"|")
     name, _, operand = second.rpartition(b":")
     if first.isalnum() and operand.isalnum():
-        return (before, operator, tail, name), [first, operand]
+        return (before, operator, tail, name), (first, operand)
     return None
 
 
@@ -123,6 +131,12 @@ class KnownQueries:
         self._requests: dict[Key, Known] = {}
         self._answered: Counter[str] = Counter()
         self._rows = 0
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Answer nothing from now on."""
+        self._is_stopped = True
+        self._forget()
 
     def body(self, query: bytes) -> bytes | None:
         """The body of the answer to a query string; None when it is not known, or not plain."""
@@ -134,11 +148,17 @@ class KnownQueries:
 
     def request(self, data: bytes) -> bytes | None:
         """The same for all bytes of a request; None also when the request is not known."""
-        parts = split_request(data)
-        if parts is None:
+        try:
+            before, operator, rest = data.split(b":", 2)
+        except ValueError:
             return None
-        known = self._requests.get(parts[0])
-        return None if known is None else known.body(parts[1])
+        where, _, tail = rest.partition(b"&")
+        if where.isalnum():
+            known = self._requests.get((before, operator, tail))
+            return None if known is None else known.body((where,))
+        parts = _compound(before, operator, rest)
+        known = None if parts is None else self._requests.get(parts[0])
+        return None if known is None or parts is None else known.body(parts[1])
 
     def learn(self, text: bytes, query: Query, prepared: Prepared) -> None:
         """Remember what a query string meant."""
@@ -147,7 +167,7 @@ class KnownQueries:
             return
         key, operands = parts
         meant = [condition.operand.encode() for conjunction in query.where.any_of for condition in conjunction]
-        if meant != operands:
+        if self._is_stopped or meant != operands:
             return
         if len(self._known) >= MOST_KNOWN:
             self._forget()
@@ -156,8 +176,8 @@ class KnownQueries:
 
     def learn_request(self, data: bytes, text: bytes) -> None:
         """Remember a request that holds a known query string and is ordinary in every other way."""
-        parts, of_request = split(text), split_request(data)
-        if parts is None or of_request is None or len(data) > 2 * MOST_BYTES or parts[1] != of_request[1]:
+        parts, of_request = split(text), _split_request(data)
+        if parts is None or of_request is None or len(data) > 2 * MOST_BYTES or [*parts[1]] != [*of_request[1]]:
             return
         known = self._known.get(parts[0])
         if known is not None:
