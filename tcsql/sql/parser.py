@@ -7,6 +7,7 @@ takes a quarter of a second and 13 MiB, and a server that gets no SQL needs neit
 from __future__ import annotations
 
 import re
+import sys
 from typing import Final
 
 from tcsql.errors import CallerError, did_you_mean
@@ -35,6 +36,11 @@ _HEAD: Final = re.compile(
     r"(CREATE (OR REPLACE )?TABLE|CREATE (UNIQUE |FULLTEXT )?INDEX|ALTER (ONLINE |IGNORE )?TABLE|DROP (TABLE|INDEX)"
     r"|TRUNCATE|RENAME TABLES?)(?![^ ])"
 )
+
+
+def is_parser_loaded() -> bool:
+    """Whether sqlglot is here, so that a statement takes no longer than its length says."""
+    return f"{__package__}.dialect" in sys.modules and f"{__package__}.convert" in sys.modules
 
 
 def parse_statements(sql: str) -> list[Statement]:
