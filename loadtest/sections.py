@@ -39,10 +39,11 @@ def goals(judged: Sequence[Judged]) -> str:
     parts = [f"{met} of {len(measured)} goals that were measured are met."]
     matrix = [goal for goal in judged if goal.query]
     if matrix:
+        verdicts = {(goal.what, goal.query): _verdict(goal) for goal in matrix}
+        queries = dict.fromkeys(goal.query for goal in matrix)
         lines = dict.fromkeys(goal.what for goal in matrix)
-        rows = [[what, *(_verdict(goal) for goal in matrix if goal.what == what)] for what in lines]
-        heads = ("reached (at least)", *dict.fromkeys(goal.query for goal in matrix))
-        parts.append(table(heads, rows))
+        rows = [[what, *(verdicts.get((what, query), "") for query in queries)] for what in lines]
+        parts.append(table(("reached (at least)", *queries), rows))
     others = [goal for goal in judged if not goal.query]
     if others:
         parts.append(table(("figure", "at least", "reached", "met"), (goal.cells() for goal in others)))
