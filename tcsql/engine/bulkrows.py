@@ -8,12 +8,13 @@ answer is None, and the caller goes through the rows one by one, which also find
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tcsql.engine.change import Row
-from tcsql.engine.rows import encode
+from tcsql.engine.rows import encode_many
 from tcsql.engine.schema import Column, TableSchema
+from tcsql.engine.tracking import untrack
 from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey
 from tcsql.errors import InvalidValue
 
@@ -29,6 +30,8 @@ class Settled(NamedTuple):
     rows: list[bytes]
     highest: int
     has_generated_keys: bool
+    #: What each column holds.
+    values: Mapping[str, Sequence[JsonValue]]
 
 
 def settled(
@@ -44,7 +47,9 @@ def settled(
     given = orders.pop()
     if not schema.by_name.keys() >= set(given):
         return None
-    columns: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in given}
+    # Rows with the same members in the same order: turned by 90 degrees at C speed, half the time of indexing each.
+    turned = zip(*map(dict.values, rows), strict=True) if given else ()
+    columns: dict[str, Sequence[Any]] = dict(zip(given, turned, strict=True))
     try:
         is_as_given = _complete(schema, columns, trusted, default, range(next_key, next_key + len(rows)))
         pkeys = _pkeys(schema, columns)
@@ -52,12 +57,12 @@ def settled(
     except (InvalidValue, _Irregular):
         return None
     if is_as_given and given == schema.names:
-        data = list(map(encode, rows))
+        data = encode_many(rows)
     else:
         in_order = [columns[name] for name in schema.names]
-        data = [encode(dict(zip(schema.names, values, strict=True))) for values in zip(*in_order, strict=True)]
+        data = encode_many([dict(zip(schema.names, values, strict=True)) for values in zip(*in_order, strict=True)])
     counter = schema.auto_increment_column
-    return Settled(pkeys, data, highest, counter is not None and counter.name not in given)
+    return Settled(pkeys, data, highest, counter is not None and counter.name not in given, columns)
 
 
 def _complete(
@@ -135,4 +140,9 @@ def _pkeys(schema: TableSchema, columns: dict[str, Sequence[Any]]) -> list[PKey]
     parts = [columns[name] for name in schema.primary_key]
     if any(None in part for part in parts):
         raise _Irregular
-    return list(parts[0]) if len(parts) == 1 else list(zip(*parts, strict=True))
+    if len(parts) == 1:
+        return list(parts[0])
+    pkeys: list[PKey] = list(zip(*parts, strict=True))
+    for pkey in pkeys:
+        untrack(pkey)  # rows and indexes will hold it
+    return pkeys

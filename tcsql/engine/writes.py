@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from datetime import datetime
-from itertools import repeat
 from typing import Any, Final
 
 from tcsql.engine.bulkrows import MANY_ROWS, Settled, settled
-from tcsql.engine.change import Delete, DeleteKeys, Row, RowOp, RowsBatch, Tally, Update, Upsert
+from tcsql.engine.change import Delete, DeleteKeys, NewRows, Row, RowOp, RowsBatch, Tally, Update, Upsert
 from tcsql.engine.conditions import filter_test
 from tcsql.engine.evolution import implicit_default
 from tcsql.engine.executor import Executor, Steps
@@ -38,6 +37,8 @@ class RowWriter:
         self._executor = executor
         self._now = now
         self._ops: dict[PKey, RowOp] = {}
+        #: Instead of them, as long as there is nothing but many new rows.
+        self._new: NewRows | None = None
         self.auto_increment = table.auto_increment
         self.inserted = self.replaced = self.updated = self.deleted = 0
         self.last_insert_id: int | None = None
@@ -49,10 +50,18 @@ class RowWriter:
 
     def batch(self) -> RowsBatch:
         """What there is to do; rows that come and go within the request leave no trace."""
+        if self._new is not None:
+            return RowsBatch(self.table.id, self._new)
         return RowsBatch(self.table.id, [op for op in self._ops.values() if op.before or op.after])
 
     def tally(self) -> Tally:
         return Tally(self.inserted, self.replaced, self.updated, self.deleted, self.last_insert_id)
+
+    def _unfold(self) -> None:
+        """Rows that came in columns become operations like others: more is asked of the same table."""
+        if self._new is not None:
+            self._ops = {op.pkey: op for op in self._new}
+            self._new = None
 
     def _current(self, pkey: PKey) -> bytes | None:
         op = self._ops.get(pkey)
@@ -67,6 +76,7 @@ class RowWriter:
 
     def upsert(self, change: Upsert) -> None:
         """Whole rows; raises InvalidValue or UnknownColumn with the number of the row when there are several."""
+        self._unfold()
         settle = _Settler(self._schema, change.trusted, self._now)
         if len(change.rows) >= MANY_ROWS:
             found = settled(self._schema, change.rows, change.trusted, settle.default, self.auto_increment)
@@ -107,12 +117,10 @@ class RowWriter:
             self.auto_increment = max(self.auto_increment, found.highest + 1)
             if found.has_generated_keys:
                 self.last_insert_id = found.highest
-        if not self._ops and self.table.rows.has_none_of(pkeys):
-            ops = dict(zip(pkeys, map(RowOp, pkeys, repeat(None), rows), strict=True))
-            if len(ops) == len(rows):
-                self._ops = ops
-                self.inserted += len(rows)
-                return
+        if not self._ops and self.table.rows.has_none_of(pkeys) and len(set(pkeys)) == len(pkeys):
+            self._new = NewRows(pkeys, rows, found.values)
+            self.inserted += len(rows)
+            return
         for pkey, row in zip(pkeys, rows, strict=True):
             self._put(pkey, row)
 
@@ -127,6 +135,7 @@ class RowWriter:
 
     def update(self, change: Update) -> Steps:
         """Merge values into every matching row; yields while it searches."""
+        self._unfold()
         values: Row = {}
         for name, given in change.values.items():
             column = self._schema.column(name)
@@ -143,12 +152,14 @@ class RowWriter:
 
     def delete(self, change: Delete) -> Steps:
         """Remove every matching row; yields while it searches."""
+        self._unfold()
         for pkey, _ in (yield from self._matching(change.where)):
             self.deleted += 1
             self._set(pkey, None)
 
     def delete_keys(self, change: DeleteKeys) -> None:
         """Remove rows by key, those that exist."""
+        self._unfold()
         for pkey in change.keys:
             if self._current(pkey) is not None:
                 self.deleted += 1

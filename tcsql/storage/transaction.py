@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import apsw
 import orjson
 
-from tcsql.engine.change import Batch, RowsBatch, SchemaBatch
+from tcsql.engine.change import Batch, NewRows, RowsBatch, SchemaBatch
 from tcsql.storage import changelog, fileformat
 from tcsql.storage.sqlite import Key, StoredTable
 
@@ -89,7 +89,10 @@ class Transaction:
             self.log_ops += 1
             self.log_lines.append(changelog.encode_row(lsn, table_id, layout, before, after))
             return
-        rows.update(zip(table.keys([op.pkey for op in part.ops]), [op.after for op in part.ops], strict=True))
+        if isinstance(part.ops, NewRows):
+            rows.update(zip(table.keys(part.ops.pkeys), part.ops.rows, strict=True))
+        else:
+            rows.update(zip(table.keys([op.pkey for op in part.ops]), [op.after for op in part.ops], strict=True))
         ops, lines = changelog.encode(lsn, part, layout)
         self.log_ops += ops
         self.log_lines += lines

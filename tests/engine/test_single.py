@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +17,7 @@ from tcsql.engine.database import Database, finish
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.single import MOST_PLANS
 from tcsql.engine.values import ColumnType, Kind
-from tcsql.errors import TCSQLError
+from tcsql.errors import InvalidValue, TCSQLError
 from tests.strategies import indexes, rows, schemas, tables
 
 NOW = datetime(2026, 11, 20, 15, 4, 5)
@@ -84,7 +85,8 @@ class Pair:
 def test_the_short_way_does_what_the_general_one_does(data: st.DataObject) -> None:
     schema = data.draw(schemas())
     pair = Pair(schema)
-    pair.both(Upsert("t", data.draw(tables(schema, 0, 20))))
+    with suppress(InvalidValue):  # keys are used up: then the table stays empty
+        pair.both(Upsert("t", data.draw(tables(schema, 0, 20))))
     with patch.object(table_module, "BUILD_AT_ONCE", 0):
         if data.draw(st.booleans()):
             pair.both(CreateIndex("t", data.draw(indexes(schema, "late"))))
