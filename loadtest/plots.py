@@ -14,6 +14,7 @@ matplotlib.use("svg")
 # No random ids, and text as text: small files that do not change without a reason.
 matplotlib.rcParams.update({"svg.hashsalt": "tcsql", "svg.fonttype": "none", "font.family": "sans-serif"})
 from matplotlib import pyplot  # noqa: E402  # chooses its backend on import
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402  # behind the backend too
 
 COLOURS: Final[Mapping[str, str]] = {
     "constant": "#888888",
@@ -22,6 +23,7 @@ COLOURS: Final[Mapping[str, str]] = {
     "slow": "#f0b040",
     "fast": "#2e8b57",
 }
+FACTORS_OFFERED: Final = (0.5, 1, 2, 4, 8)
 _WIDTH, _HEIGHT = 9.0, 3.6
 
 
@@ -55,6 +57,9 @@ def _rates(section: Mapping[str, Any], connections: int, path: Path) -> Path:
             panel.bar(where, found, width, color=COLOURS[name], label=about["title"])
         panel.set(yscale="log", title=f"{title} at {connections:,} connections", xticks=range(len(queries)))
         panel.set_xticklabels(queries)
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        panel.yaxis.set_minor_locator(NullLocator())
         panel.grid(visible=True, axis="y", alpha=0.3)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(stacks), fontsize=8)
@@ -65,14 +70,17 @@ def _overload(section: Mapping[str, Any], path: Path) -> Path:
     figure, panel = pyplot.subplots(figsize=(_WIDTH / 1.6, _HEIGHT), layout="constrained")
     cells = section["cells"]
     for name, kind, colour in (("capacity offered", "offered", "#2e8b57"), ("connections", "connections", "#4f81bd")):
-        factors = sorted({cell["factor"] for cell in cells if cell["kind"] == kind})
-        rates = [middle(chosen(cells, kind=kind, factor=factor)) or 0 for factor in factors]
+        # the last load offered is the recovery, which has a line of its own in the table
+        own = [cell for cell in cells if cell["kind"] == kind and cell.get("place", 0) < len(FACTORS_OFFERED)]
+        factors = sorted({cell["factor"] for cell in own})
+        rates = [middle(chosen(own, factor=factor)) or 0 for factor in factors]
         peak = max(rates, default=0)
         if peak:
             panel.plot(factors, [rate / peak for rate in rates], marker="o", color=colour, label=name)
     panel.axhline(0.9, color="black", linewidth=0.8, linestyle=":")
     panel.set(xscale="log", xlabel="times", ylabel="good answers, of the peak", ylim=(0, 1.05))
-    panel.set_xticks([0.5, 1, 2, 4, 8], labels=["0.5", "1", "2", "4", "8"])
+    panel.set_xticks(FACTORS_OFFERED, labels=[f"{factor:g}" for factor in FACTORS_OFFERED])
+    panel.xaxis.set_minor_locator(NullLocator())
     panel.grid(visible=True, alpha=0.3)
     panel.legend(fontsize=8)
     return _save(figure, path)
