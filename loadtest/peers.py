@@ -14,6 +14,7 @@ that was not run keeps what the file had. The file is written after every round:
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -99,6 +100,8 @@ def main(
     anyway: Annotated[bool, typer.Option("--anyway", help="measure although the machine lacks something")] = False,
 ) -> None:
     """Measure TCSQL and its peers on this machine."""
+    # unwind as for Ctrl-C: servers that are stopped would outlive us otherwise
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     stacks = _chosen("stack", stack, tuple(fleet.TITLES))
     queries = _chosen("query", query, tuple(QUERIES))
