@@ -48,6 +48,7 @@ from tcsql.settings import Settings
 from tcsql.sql import create_table_sql
 from tcsql.stalls import StallMeter
 from tcsql.storage.store import Store
+from tcsql.storage.ticket import Ticket
 
 LSN_HEADER: Final = b"tcsql-lsn"
 #: What a backup is sent as: a SQLite file is no page and no script.
@@ -133,6 +134,45 @@ class Api:
             reply = _internal(head, bug)
         self.metrics.answered(operation, reply.status, time.perf_counter() - started)
         return reply
+
+    def insert_now(self, head: Head, body: bytes, done: Callable[[Reply], None]) -> bool:
+        """Carry out an insert whose whole body is here, without a task; False, with nothing done: it needs ``answer``.
+
+        ``done`` gets the reply when the rows are as durable as was asked for: now or later, once.
+        """
+        state = self._open
+        if state is None or self._stopping or head.path != "/" or head.content_encoding not in ("", "identity"):
+            return False
+        started = time.perf_counter()
+        try:
+            submitted = state.writer.insert_now(head, body)
+        except TCSQLError as error:
+            self._done("refused", _refused(head, error), started, done)
+            return True
+        except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
+            self._done("refused", _internal(head, bug), started, done)
+            return True
+        if submitted is None:
+            return False
+        ticket, rows = submitted
+
+        def settled(ticket: Ticket) -> None:
+            if ticket.error is not None:
+                self._done("refused", _refused(head, ticket.error), started, done)
+                return
+            self.metrics.rows_written += rows
+            reply = Reply(200, render.inserted(ticket.tally, ticket.lsn), state.headers_at(ticket.lsn))
+            self._done("insert", reply, started, done)
+
+        if ticket.is_answerable:
+            settled(ticket)
+        else:
+            ticket.on_settled(settled)
+        return True
+
+    def _done(self, operation: str, reply: Reply, started: float, done: Callable[[Reply], None]) -> None:
+        self.metrics.answered(operation, reply.status, time.perf_counter() - started)
+        done(reply)
 
     def _learn(self, state: _Open, text: bytes, request: ReadRequest) -> None:
         """Know the query string from now on, if its shape is prepared and its reply the usual one."""
@@ -264,7 +304,7 @@ def _copy(store: Store, directory: str) -> BinaryIO:
 class _Open:
     """What exists once the store is open."""
 
-    __slots__ = ("_headers", "_headers_lsn", "grammar", "store", "writer")
+    __slots__ = ("_headers", "_headers_lsn", "_store_id", "grammar", "store", "writer")
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
@@ -272,6 +312,7 @@ class _Open:
             store.database, Limits(settings.max_rows, settings.max_conditions, settings.default_table)
         )
         self.writer = Writer(store, self.grammar, settings.max_body_bytes, settings.max_line_bytes)
+        self._store_id = store.id.encode()
         self._headers_lsn = -1
         self._headers: tuple[Header, ...] = ()
 
@@ -283,7 +324,7 @@ class _Open:
         return self._headers
 
     def headers_at(self, lsn: int) -> tuple[Header, ...]:
-        return (*JSON_HEADERS, (LSN_HEADER, f"{self.store.id}-{lsn}".encode()))
+        return (*JSON_HEADERS, (LSN_HEADER, b"%b-%d" % (self._store_id, lsn)))
 
     async def wait_for(self, store_id: str, lsn: int, timeout_s: float) -> None:
         """``min_lsn``; an lsn of another server says nothing here."""

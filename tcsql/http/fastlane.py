@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
@@ -39,17 +40,22 @@ from tcsql.storage.store import Store
 #: A header block that is longer is not worth remembering.
 MOST_BLOCK_BYTES: Final = 2_048
 MOST_BLOCKS: Final = 1_024
+#: A body that lies in one buffer is far shorter.
+MOST_LENGTH_DIGITS: Final = 9
 _SWEEP_S: Final = 1.0
 _GET: Final = b"GET /?"
+_POST: Final = b"POST /?"
 
 
+@dataclass(frozen=True, slots=True)
 class _Block:
-    """A vetted header block: whether the connection stays open after the reply."""
+    """A vetted header block: whether the connection stays open after the reply, and what it says of a body."""
 
-    __slots__ = ("keeps_alive",)
-
-    def __init__(self, keeps_alive: bool) -> None:
-        self.keeps_alive = keeps_alive
+    keeps_alive: bool
+    #: None: there is no body.
+    content_length: int | None = None
+    content_type: str = ""
+    content_encoding: str = ""
 
 
 class Lanes:
@@ -119,38 +125,49 @@ class Lanes:
 
 
 class _Vetting:
-    """Callbacks of the parser: one request, its header names and whether it ended."""
+    """Callbacks of the parser: the headers of one request, and whether they ended."""
 
     def __init__(self) -> None:
-        self.names: set[bytes] = set()
-        self.ended = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.ended = False
         self.keeps_alive = False
         self.parser = httptools.HttpRequestParser(self)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         # Here, because the parser forgets it when the message ends.
         self.keeps_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.names.add(name.lower())
-
-    def on_message_complete(self) -> None:
-        self.ended += 1
+        self.ended = True
 
 
-#: Headers that make a request more than its request line.
-_NOT_ORDINARY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
+#: Headers that make a request more than its request line and a body.
+_NOT_ORDINARY: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
+_OF_BODY: Final = frozenset({b"content-length", b"content-type", b"content-encoding"})
 
 
 def _vetted(data: bytes) -> _Block | None:
     seen = _Vetting()
     try:
-        seen.parser.feed_data(b"GET / HTTP/1." + data)
+        seen.parser.feed_data(b"POST / HTTP/1." + data)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    if seen.ended != 1 or not _NOT_ORDINARY.isdisjoint(seen.names):
+    names = [name for name, _ in seen.headers]
+    if not seen.ended or not _NOT_ORDINARY.isdisjoint(names):
         return None
-    return _Block(seen.keeps_alive)
+    found = {name: value for name, value in seen.headers if name in _OF_BODY}
+    if sum(name in _OF_BODY for name in names) != len(found):
+        return None  # one of them stands twice
+    length = found.get(b"content-length")
+    if length is not None and (not length.isdigit() or len(length) > MOST_LENGTH_DIGITS):
+        return None
+    return _Block(
+        seen.keeps_alive,
+        None if length is None else int(length),
+        found.get(b"content-type", b"").decode("latin-1"),
+        found.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
+    )
 
 
 def _head(status: int, default_headers: list[Header], headers: tuple[Header, ...]) -> bytes:
@@ -175,6 +192,10 @@ class Connection(HttpToolsProtocol):
         #: Whether uvicorn has a request of this connection, or a part of one.
         self._theirs = not lanes.fast
         self._in_message = False
+        #: The header block of an insert whose rows are on their way to the disk, and what came behind it.
+        self._awaited: _Block | None = None
+        self._held = b""
+        self._is_shutting_down = False
         self._write: Callable[[bytes], None]
 
     # --- the connection -------------------------------------------------------------------------------------
@@ -194,7 +215,7 @@ class Connection(HttpToolsProtocol):
 
     def close_if_idle(self) -> None:
         """Nothing has come for a while: close, unless a reply is on its way."""
-        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+        if self._awaited is None and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
     # --- requests -------------------------------------------------------------------------------------------
@@ -205,6 +226,9 @@ class Connection(HttpToolsProtocol):
         if self._theirs and not self._is_ours_again():
             super().data_received(data)
             return
+        if self._awaited is not None or self._held:
+            self._hold(data)
+            return
         if self.flow.write_paused:
             self._hand_over(data)
             return
@@ -212,12 +236,7 @@ class Connection(HttpToolsProtocol):
         if body is not None:  # nearly every request of a busy client: nothing is left to parse
             self._write(lanes.page(body, self.server_state.default_headers))
             return
-        target, _, block = data.partition(b" HTTP/1.")
-        vetted = lanes.block(block)
-        if vetted is None:
-            self._one_by_one(data)
-        elif not self._answered(target, vetted, data):
-            self._hand_over(data)
+        self._one_by_one(data)
 
     def _is_ours_again(self) -> bool:
         cycle = self.cycle
@@ -230,42 +249,98 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
 
     def _one_by_one(self, data: bytes) -> None:
-        """Several requests in one buffer, or something that is not ordinary."""
+        """The requests of one buffer, in their order; what is not ordinary is uvicorn's, and all behind it."""
         start = 0
         while start < len(data) and not self.transport.is_closing():
-            end = data.find(b"\r\n\r\n", start) + 4
-            one = data[start:end]
-            target, _, block = one.partition(b" HTTP/1.")
-            vetted = self._lanes.block(block) if end > 3 else None
-            if vetted is None or not self._answered(target, vetted, one):
-                self._hand_over(data[start:])
+            if self._awaited is not None:
+                self._hold(data[start:])
+                return
+            end = self._end_of_answered(data, start)
+            if end == 0:
+                self._hand_over(data[start:] if start else data)
                 return
             start = end
 
+    def _end_of_answered(self, data: bytes, start: int) -> int:
+        """Take the request that begins there; gives where it ends, or 0, with nothing done: uvicorn has to."""
+        end = data.find(b"\r\n\r\n", start) + 4
+        if end < 4 or self.flow.write_paused:
+            return 0
+        head = data[start:end]
+        target, _, block = head.partition(b" HTTP/1.")
+        vetted = self._lanes.block(block)
+        if vetted is None:
+            return 0
+        if vetted.content_length is None:
+            return end if self._answered(target, vetted, head) else 0
+        stop = end + vetted.content_length
+        if stop > len(data) or not target.startswith(_POST) or not _is_plain(target[5:]):
+            return 0
+        head_of = Head(
+            "POST",
+            "/",
+            target[7:],
+            vetted.content_type,
+            vetted.content_encoding,
+            vetted.content_length,
+        )
+        self._awaited = vetted
+        if self._lanes.api.insert_now(head_of, data[end:stop], self._on_written):
+            return stop
+        self._awaited = None
+        return 0
+
     def _answered(self, target: bytes, vetted: _Block, data: bytes) -> bool:
-        """Answer at once; False, with nothing done: uvicorn has to."""
-        if self.flow.write_paused:
-            return False
+        """Answer a GET at once; False, with nothing done: uvicorn has to."""
         lanes = self._lanes
         known = lanes.api.known
         if target.startswith(_GET):
-            body = known.body(target[6:]) if vetted.keeps_alive else None
+            query = target[6:]
+            body = known.body(query) if vetted.keeps_alive else None
             if body is not None:
                 self._write(lanes.page(body, self.server_state.default_headers))
-                known.learn_request(data, target[6:])
+                known.learn_request(data, query)
                 return True
-            head_of = Head("GET", "/", target[6:])
+            head = Head("GET", "/", query)
         elif target.startswith(b"GET /") and target[4:] in _DOCUMENTS:
-            head_of = Head("GET", target[4:].decode())
+            head = Head("GET", target[4:].decode())
         else:
             return False
-        if not _is_plain(target):
-            return False
-        reply = lanes.api.answer_now(head_of)
+        reply = lanes.api.answer_now(head) if _is_plain(target[4:]) else None
         if reply is None:
             return False
         self._send(reply, vetted.keeps_alive)
         return True
+
+    # --- writes ---------------------------------------------------------------------------------------------
+
+    def _hold(self, data: bytes) -> None:
+        """A client that does not wait for the answer to its write: what it sends next waits instead."""
+        self._held += data
+        self.flow.pause_reading()
+
+    def _on_written(self, reply: Reply) -> None:
+        """The reply to an insert: at once, or when its rows are on the disk."""
+        awaited, self._awaited = self._awaited, None
+        assert awaited is not None
+        if self.transport.is_closing():
+            return
+        self.active_s = self._lanes.now_s
+        self._send(reply, awaited.keeps_alive and not self._is_shutting_down)
+        if self._held:
+            self.loop.call_soon(self._go_on)  # many clients are answered in one go: their next requests wait a turn
+
+    def _go_on(self) -> None:
+        held, self._held = self._held, b""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.data_received(held)
+
+    def shutdown(self) -> None:
+        """The server stops: close, when what is under way has been answered."""
+        self._is_shutting_down = True
+        if self._awaited is None:
+            super().shutdown()
 
     def _send(self, reply: Reply, keeps_alive: bool) -> None:
         headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
@@ -299,4 +374,4 @@ _PLAIN: Final = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"#")
 
 def _is_plain(target: bytes) -> bool:
     """Whether nothing in the target is uvicorn's to judge: controls, blanks, fragments, bytes above ASCII."""
-    return not target[4:].translate(None, _PLAIN)
+    return not target.translate(None, _PLAIN)

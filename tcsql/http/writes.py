@@ -25,6 +25,7 @@ from tcsql.http import render
 from tcsql.http.bodies import LineSplitter, RowReader, json_value, looks_like_json, unwrapped
 from tcsql.http.grammar import DeleteRequest, Grammar, InsertRequest, ReadRequest, Request, UpdateRequest
 from tcsql.http.messages import Body, Head
+from tcsql.http.names import REMEMBERED
 from tcsql.http.parameters import COMMANDS, Parameters, of_json, of_query
 from tcsql.sql import bind_all, is_parser_loaded, parse_statements
 from tcsql.storage.store import Store
@@ -60,6 +61,7 @@ class Writer:
         self._grammar = grammar
         self._max_body_bytes = max_body_bytes
         self._max_line_bytes = max_line_bytes
+        self._inserts: dict[bytes, tuple[InsertRequest, RowReader]] = {}
 
     async def post(self, head: Head, body: Body) -> Written | ReadRequest:
         """A POST of any command: carried out, or the read that it turns out to be."""
@@ -81,6 +83,35 @@ class Writer:
         elif text:
             parameters.merge(of_query(text, "the form"))
         return await self._carry_out(self._grammar.request(parameters), data)
+
+    def insert_now(self, head: Head, text: bytes) -> tuple[Ticket, int] | None:
+        """An insert whose body is here already: check it, apply it, and give its ticket and rows; None for ``post``.
+
+        Needs no task: what waits for the disk is told by the ticket. Raises what ``post`` raises, with nothing done.
+        """
+        if len(text) > READ_ASIDE_BYTES or head.media_type == NDJSON or not self._store.has_room:
+            return None
+        request, reader = self._insert(head.query)
+        if request is None or reader is None:
+            return None
+        rows = reader.rows_of(_payload("rows", None, _Data(unwrapped(text)), reader.exact))
+        return self._store.submit([Upsert(request.schema.name, rows, request.trusted)]), len(rows)
+
+    def _insert(self, query: bytes) -> tuple[InsertRequest | None, RowReader | None]:
+        """What an insert's query string means, remembered while the table's columns are the same."""
+        known = self._inserts.get(query)
+        if known is not None and self._schema_or_none(known[0].schema.name) is known[0].schema:
+            return known
+        parameters = of_query(query)
+        if parameters.values.get("command") != "insert":
+            return None, None
+        request = self._grammar.request(parameters)
+        if not isinstance(request, InsertRequest) or request.rows is not None:
+            return None, None
+        if len(self._inserts) >= REMEMBERED:
+            self._inserts.clear()
+        found = self._inserts[query] = (request, RowReader(request.schema))
+        return found
 
     async def get(self, parameters: Parameters) -> Written | ReadRequest:
         """A GET write, when the configuration allows it: everything stands in the URL."""
