@@ -45,20 +45,32 @@ class NdjsonReader:
 
     def _read(self, lines: list[bytes]) -> Iterator[Record]:
         for start in range(0, len(lines), BATCH_ROWS):
-            numbered = list(enumerate(lines[start : start + BATCH_ROWS], self._line))
-            self._line += len(numbered)
-            kept = [(number, line) for number, line in numbered if line and not line.isspace()]
-            yield from self._batch(kept)
+            batch = lines[start : start + BATCH_ROWS]
+            first, self._line = self._line, self._line + len(batch)
+            if b"" not in batch:
+                try:
+                    rows = self._parse_lines(batch)
+                except CallerError:
+                    pass  # blank lines of spaces, or a bad one: with their numbers
+                else:
+                    yield self._rows(rows, batch, range(first, self._line))
+                    continue
+            numbered = [pair for pair in enumerate(batch, first) if pair[1] and not pair[1].isspace()]
+            yield from self._batch(numbered)
+
+    def _rows(self, rows: Sequence[Mapping[str, Value]], lines: Sequence[bytes], numbers: Sequence[int]) -> Rows:
+        return Rows(self._table, rows, False, lambda n: (numbers[n], _shown(lines[n])))
 
     def _batch(self, numbered: list[tuple[int, bytes]]) -> Iterator[Record]:
         if not numbered:
             return
+        lines = [line for _, line in numbered]
         try:
-            rows = self._parse_lines([line for _, line in numbered])
+            rows = self._parse_lines(lines)
         except CallerError:
             yield from self._singly(numbered)
             return
-        yield Rows(self._table, rows, False, lambda n: (numbered[n][0], _shown(numbered[n][1])))
+        yield self._rows(rows, lines, [number for number, _ in numbered])
 
     def _singly(self, numbered: list[tuple[int, bytes]]) -> list[Record]:
         batch = RowBatch(self._table, False, lambda n: (numbered[n][0], _shown(numbered[n][1])))

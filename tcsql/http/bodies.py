@@ -218,9 +218,10 @@ class RowReader:
             return None
         if rows is None or len(rows) != len(lines):
             return None
-        if body.count(b"{") != len(rows) or body.count(b"[") != 1:  # two looks instead of a search: 0.2 us a line less
-            if _NESTED.search(body) and (self.exact or not _is_shallow(rows, MAX_LEVELS)):
-                return None
+        # Two counts spare nearly everybody the search: 0.2 us a line.
+        may_nest = body.count(b"{") != len(rows) or body.count(b"[") != 1
+        if may_nest and _NESTED.search(body) and (self.exact or not _is_shallow(rows, MAX_LEVELS)):
+            return None
         if self.exact and any(isinstance(value, float) for row in rows for value in row.values()):
             return None  # it had digits that its column, of whatever type, is to have too
         if not self._json_columns and b'"pkey"' not in body and b"\\u" not in body:
