@@ -146,8 +146,15 @@ class Duel:
                 undone.append(self.database.apply(self.database.check(changes, NOW)))
             except TCSQLError:
                 continue
+            self.work_in_the_background(2)
         for undo in reversed(undone):
             self.database.revert(undo)
+            self.work_in_the_background(1)
+
+    def work_in_the_background(self, steps: int) -> None:
+        """So many steps of it, fewer if less is to do."""
+        left = iter([True] * steps)
+        self.database.maintain(lambda: next(left, False))
 
     def change_overtaken(self, change: Change, others: Sequence[Change]) -> None:
         """A change that searches in slices while others are made: it counts from the moment it is complete."""

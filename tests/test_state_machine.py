@@ -256,8 +256,7 @@ class History(RuleBasedStateMachine):
 
     @rule(slices=st.integers(1, 4))
     def work_in_the_background(self, slices: int) -> None:
-        left = iter([True] * slices)
-        self.duel.database.maintain(lambda: next(left, False))
+        self.duel.work_in_the_background(slices)
 
     @rule()
     def restart(self) -> None:

@@ -23,7 +23,7 @@ from tcsql.engine.index import MIN_REPETITION
 from tcsql.engine.keys import make_codec
 from tcsql.engine.order import Order
 from tcsql.engine.postings import ENTRY_BYTES, LEAF_BYTES
-from tcsql.engine.query import Conjunction, Query, Select
+from tcsql.engine.query import Conjunction, Count, Query, Select
 from tcsql.engine.rows import decode
 from tcsql.engine.schema import IndexDef
 from tcsql.engine.table import Table
@@ -122,9 +122,11 @@ class AutoIndexes:
 def narrows(table: Table, need: Need) -> bool:
     """Whether the index would leave fewer rows to look at than those that are there, tried on a sample.
 
-    One that settles every condition always does: it gives exact counts. So does the first that gives the order.
+    One that settles every condition always does if it gives the order, too, or if only the number is asked for. So
+    does the first that gives the order.
     """
     query = need.query
+    counts = isinstance(query, Count) or (isinstance(query, Select) and (query.total or query.limit == 0))
     order = Order(table.schema, query.order) if isinstance(query, Select) else None
     rows = [decode(data) for data in table.sample(TRIED_ROWS)]
 
@@ -138,7 +140,8 @@ def narrows(table: Table, need: Need) -> bool:
         if any(each.includes(offered) for each in held):
             continue
         rivals = [each for each in held if each.ordered] if offered.ordered else held
-        if not rivals or len(offered.settled) == len(conjunction):
+        settles_all = len(offered.settled) == len(conjunction)
+        if not rivals or (settles_all and (offered.ordered or counts)):
             return True
         if share(conjunction, offered) <= NARROWER * min(share(conjunction, rival) for rival in rivals):
             return True
