@@ -57,14 +57,6 @@ def rounds(
                     keep({"round": number, "query": query, **cell})
 
 
-def warm_up(stacks: Mapping[str, Stack], queries: Iterable[str], seconds: float) -> None:
-    """Every query once at every stack, so that caches are filled and indexes that build themselves are there."""
-    for stack in stacks.values():
-        with stack.awake():
-            for query in queries:
-                wrk.run(stack.port, stack.asks[query], 100, seconds, 1)
-
-
 def chosen(cells: Iterable[Cell], **wanted: object) -> list[Cell]:
     """Cells with these values that are not void, in the order of their rounds."""
     found = [cell for cell in cells if not cell["void"] and all(cell[key] == value for key, value in wanted.items())]

@@ -26,7 +26,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import machine
-from loadtest import cells, fleet, limits, overload, report, writes
+from loadtest import cells, fleet, limits, overload, report, warmup, writes
 from loadtest.asked import QUERIES
 from loadtest.cells import Cell
 from loadtest.stacks import Stack
@@ -36,7 +36,6 @@ OUTPUT: Final = Path(__file__).parent / "results" / "peers.json"
 FULL_ROWS: Final = 1_000_000
 _CONNECTIONS: Final = (100, 1_000, 10_000)
 _SAMPLES: Final = 25
-_WARM_UP_S: Final = 1.0
 
 
 class Results:
@@ -119,6 +118,7 @@ def main(
         with fleet.fleet(plan) as started:
             run = Run(started, plan, rounds, seconds, results)
             console.print(f"{run.verify():,} answers of the peers are the same as ours")
+            run.warm_up(queries)
             if "peers" in wanted:
                 run.peers(queries, levels)
             keys = writes.Keys()
@@ -153,10 +153,11 @@ class Run:
             stack.stop()
         return compared
 
-    def peers(self, queries: tuple[str, ...], levels: tuple[int, ...]) -> None:
+    def warm_up(self, queries: tuple[str, ...]) -> None:
         self._plan.say("warming up")
-        cells.warm_up(self._stacks, queries, _WARM_UP_S)
+        warmup.warm_up(self._stacks, queries, self._plan.say)
 
+    def peers(self, queries: tuple[str, ...], levels: tuple[int, ...]) -> None:
         def measure(keep: Callable[[Cell], None]) -> None:
             cells.rounds(self._stacks, queries, levels, self._rounds, self._seconds, keep)
 

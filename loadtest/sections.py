@@ -109,8 +109,19 @@ def method(section: Mapping[str, Any]) -> str:
             left=2,
         ),
         sizes=sizes,
+        built=_built(section),
         measured_on=measured_on(section),
     )
+
+
+def _built(section: Mapping[str, Any]) -> str:
+    """What our fast lane did to its indexes during the warm-up."""
+    facts = section["stacks"].get("fast", {})
+    built = facts.get("built_itself")
+    if built is None:
+        return ""
+    took = f"in {facts['warm_up_s']:.0f} s of warming up under load"
+    return f" It built {', '.join(f'`{index}`' for index in built) or 'no index'} by itself {took}."
 
 
 def rates(section: Mapping[str, Any], connections: int) -> str:
