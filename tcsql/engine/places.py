@@ -12,7 +12,7 @@ from math import inf
 from tcsql.engine.conditions import type_of
 from tcsql.engine.index import OrderedIndex
 from tcsql.engine.keys import Leaf, Stretch
-from tcsql.engine.operands import BoundsReader, PointReader, bounds_reader, point_reader
+from tcsql.engine.operands import BoundsReader, PointReader, bounds_reader, lower_reader, point_reader
 from tcsql.engine.planner import Template
 from tcsql.engine.query import Conjunction
 from tcsql.engine.schema import TableSchema
@@ -41,6 +41,11 @@ def locator(schema: TableSchema, template: Template, conjunction: Conjunction) -
         if read_range is None:
             return None
         ranges.append((place, read_range))
+    if template.index.partitioned and len(points) == len(ranges) == 1:
+        place = ranges[0][0]
+        read_low = lower_reader(conjunction[place], type_of(schema, conjunction[place].column))
+        if read_low is not None:
+            return _from_low(template.index, points[0], (place, read_low))
     if template.index.partitioned:
         return _in_partition(template.index, points, ranges) if points else None
     return _in_whole(template.index, points, ranges)
@@ -78,6 +83,18 @@ def _in_partition(
         return None if key is None else _part(index, leaves.get(key, _EMPTY), others, ranges, operands)
 
     return in_leaf
+
+
+def _from_low(index: OrderedIndex, point: tuple[int, PointReader], lower: tuple[int, PointReader]) -> Locate:
+    """``a = x AND b >= y``: what lists of one kind since a date come down to."""
+    (point_place, read_point), (lower_place, read_low) = point, lower
+    leaf_of, tail = index.leaves.get, index.codec.tail
+
+    def locate(operands: Operands) -> Stretch | None:
+        key, low = read_point(operands[point_place]), read_low(operands[lower_place])
+        return None if key is None or low is None else tail(leaf_of(key, _EMPTY), low)
+
+    return locate
 
 
 def _in_whole(

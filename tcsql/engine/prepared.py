@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from tcsql.engine import cost
 from tcsql.engine.conditions import type_of
-from tcsql.engine.cursors import cursor_writer, query_hash, shape_hash
+from tcsql.engine.cursors import page_cursors
 from tcsql.engine.heads import Heads
 from tcsql.engine.operands import BoundsReader, bounds_reader, point_reader
 from tcsql.engine.order import Order
@@ -37,7 +37,7 @@ from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
 
 #: Total, rows, cursor behind, cursor before.
-Rows = tuple[int, Sequence[bytes], str | None, str | None]
+Rows = tuple[int, Sequence[bytes], bytes | None, bytes | None]
 SelectAnswer = Callable[[Operands, int, int], Rows | None]
 CountAnswer = Callable[[Operands], int | None]
 #: What a walk may examine, and a sort of keys hold, before the general way takes over, which gives way to others.
@@ -104,7 +104,14 @@ class PreparedQueries:
         assert prepared.select is not None
         assert isinstance(query, Select)
         found = prepared.select(operands, query.skip, query.limit)
-        return None if found is None else Page(found[0], list(found[1]), found[2], found[3])
+        if found is None:
+            return None
+        total, rows, behind, before = found
+        return Page(total, list(rows), _text(behind), _text(before))
+
+
+def _text(cursor: bytes | None) -> str | None:
+    return None if cursor is None else cursor.decode()
 
 
 def _shape(query: Query) -> object:
@@ -146,29 +153,18 @@ def _projected(select: SelectAnswer, columns: tuple[str, ...]) -> SelectAnswer:
 
 
 class _PageWriter:
-    """What all ways to a page share: the order, and how cursors of the shape are written."""
+    """What all ways to a page share: the order, the rows, and how cursors of the shape are written."""
 
     def __init__(self, table: Table, query: Select) -> None:
         self.table = table
         self.order = Order(table.schema, query.order)
-        self._shape = shape_hash(query)
-        self._write = cursor_writer(table.schema, query.order)
+        self.rows_of = table.rows.many
+        self.cursors = page_cursors(table.schema, query)
 
     def rows(self, pkeys: Sequence[PKey], operands: Operands, total: int, skip: int) -> Rows:
         """The answer whose rows have these keys, the first of them ``skip`` rows behind the first of all."""
-        rows = self.table.rows.many(pkeys)
-        more = skip + len(rows) < total
-        if not more and not skip:
-            return total, rows, None, None
-        return total, rows, *self.cursors(operands, pkeys, rows, more, skip > 0)
-
-    def cursors(
-        self, operands: Operands, pkeys: Sequence[PKey], rows: Sequence[bytes], more_behind: bool, more_before: bool
-    ) -> tuple[str | None, str | None]:
-        """The cursors behind and before these rows, where there are more."""
-        owner = query_hash(self._shape, operands)
-        behind = self._write(owner, pkeys[-1], rows[-1]) if more_behind else None
-        return behind, self._write(owner, pkeys[0], rows[0]) if more_before else None
+        rows = self.rows_of(pkeys)
+        return total, rows, *self.cursors(operands, pkeys, rows, skip + len(rows) < total, skip > 0)
 
 
 # --- one row by its key -------------------------------------------------------------------------------------
@@ -210,7 +206,8 @@ def _run_page(page: _PageWriter, planner: Planner, conjunction: Conjunction) -> 
 
 
 def _page_of_run(page: _PageWriter, template: Template, locate: Locate) -> SelectAnswer:
-    index, reverse, rows_of, pkeys_of = template.index, template.reverse, page.rows, template.index.codec.page
+    index, reverse, pkeys_of = template.index, template.reverse, template.index.codec.page
+    rows_of, cursors = page.rows_of, page.cursors
 
     def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
         place = locate(operands)
@@ -219,8 +216,7 @@ def _page_of_run(page: _PageWriter, template: Template, locate: Locate) -> Selec
         index.uses += 1
         leaf, start, end = place
         size = end - start
-        stop = skip + limit
-        stop = min(stop, size)
+        stop = min(skip + limit, size)
         if skip >= stop:
             return size, (), None, None
         if reverse:
@@ -228,7 +224,10 @@ def _page_of_run(page: _PageWriter, template: Template, locate: Locate) -> Selec
             pkeys.reverse()
         else:
             pkeys = pkeys_of(leaf, start + skip, start + stop)
-        return rows_of(pkeys, operands, size, skip)
+        rows = rows_of(pkeys)
+        if skip or stop < size:
+            return size, rows, *cursors(operands, pkeys, rows, stop < size, skip > 0)
+        return size, rows, None, None
 
     return answer
 
@@ -308,6 +307,8 @@ def _page_of_walk(
     exact_index, locate_exact = exact[0].index, exact[1]
     heads = Heads(page.table, index.codec, names, reverse)
     by_key = not page.order.terms
+    only = places[0] if len(places) == 1 else None
+    known_head, cursors = heads.known, page.cursors
 
     def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
         matches = locate_exact(operands)
@@ -319,12 +320,12 @@ def _page_of_walk(
         if skip >= stop:
             exact_index.uses += 1
             return total, (), None, None
-        key = operands[places[0]] if len(places) == 1 else tuple([operands[place] for place in places])
-        head = heads.known(key)
+        key = operands[only] if only is not None else tuple([operands[place] for place in places])
+        head = known_head(key)
         if head is not None and head.all_match(bounds, stop):
             index.uses += 1
-            rows, pkeys = head.rows[skip:stop], head.pkeys[skip:stop]
-            return total, rows, *page.cursors(operands, pkeys, rows, stop < total, skip > 0)
+            rows = head.rows[skip:stop]
+            return total, rows, *cursors(operands, head.pkeys[skip:stop], rows, stop < total, skip > 0)
         run = locate(operands)
         if run is None:
             return None

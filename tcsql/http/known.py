@@ -21,7 +21,7 @@ The answer itself takes 1 to 4 us; parameters and grammar alone took 15.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tcsql.engine.prepared import Prepared
@@ -40,33 +40,45 @@ Operands = Sequence[bytes]
 class Known:
     """One spelling of one shape. ``hits`` and ``rows``: what it has answered since it was last asked for them."""
 
-    __slots__ = ("hits", "limit", "operation", "prepared", "rows", "skip")
+    __slots__ = ("body", "hits", "operation", "rows")
 
     def __init__(self, prepared: Prepared, query: Query) -> None:
-        self.prepared = prepared
         self.operation = "count" if isinstance(query, Count) else "select"
-        self.skip, self.limit = (query.skip, query.limit) if isinstance(query, Select) else (0, 0)
         self.hits = self.rows = 0
+        #: The reply's body for plain operands; None when the careful way has to look at it.
+        self.body = self._select(prepared, query) if isinstance(query, Select) else self._count(prepared)
 
-    def body(self, operands: Operands) -> bytes | None:
-        """The reply's body for plain operands; None when the careful way has to look at it."""
-        prepared = self.prepared
-        if prepared.table.shape_version != prepared.version:
-            return None
-        select = prepared.select
-        if select is not None:
-            found = select(operands, self.skip, self.limit)
+    # Closures: what they hold is found in half the time of an attribute.
+
+    def _select(self, prepared: Prepared, query: Select) -> Callable[[Operands], bytes | None]:
+        table, version, select, skip, limit = prepared.table, prepared.version, prepared.select, query.skip, query.limit
+        assert select is not None
+        page = render.page
+
+        def body(operands: Operands) -> bytes | None:
+            if table.shape_version != version:
+                return None
+            found = select(operands, skip, limit)
             if found is None:
                 return None
             self.hits += 1
             self.rows += len(found[1])
-            return render.page(*found)
-        assert prepared.count is not None
-        count = prepared.count(operands)
-        if count is None:
-            return None
-        self.hits += 1
-        return render.count(count)
+            return page(*found)
+
+        return body
+
+    def _count(self, prepared: Prepared) -> Callable[[Operands], bytes | None]:
+        table, version, count = prepared.table, prepared.version, prepared.count
+        assert count is not None
+
+        def body(operands: Operands) -> bytes | None:
+            number = count(operands) if table.shape_version == version else None
+            if number is None:
+                return None
+            self.hits += 1
+            return render.count(number)
+
+        return body
 
 
 def split(query: bytes) -> tuple[Key, Operands] | None:
@@ -93,7 +105,7 @@ def split(query: bytes) -> tuple[Key, Operands] | None:
 
 
 def _split_request(data: bytes) -> tuple[Key, Operands] | None:
-    """What ``KnownQueries.request`` looks up, and the operands; None for more than two conditions, or none.
+    """What ``KnownQueries.request`` looks up, and the operands; None for more than two conditions.
 
     >>> _split_request(b"GET /?where=uid:NUMEQ:5&limit_max=1 HTTP/1.1")
     ((b'GET /?where=uid', b'NUMEQ', b'limit_max=1 HTTP/1.1'), (b'5',))
@@ -102,25 +114,20 @@ def _split_request(data: bytes) -> tuple[Key, Operands] | None:
     if len(pieces) < 3:
         return None
     before, operator, rest = pieces
-    where, _, tail = rest.partition(b"&")
+    where, mark, tail = rest.partition(b"&")
     if where.isalnum():
         return (before, operator, tail), (where,)
-    return _compound(before, operator, rest)
-
-
-def _compound(before: bytes, operator: bytes, rest: bytes) -> tuple[Key, Operands] | None:
-    """The same where two conditions stand, or where they are the last parameter."""
-    where, mark, tail = rest.partition(b"&")
-    if not mark or b" " in where:
+    last = not mark or b" " in where
+    if last:  # the conditions are the last parameter
         where, _, tail = rest.partition(b" ")
-        before += b" "  # so that "&x" and " x" behind the operands remain two requests
-        if where.isalnum():
-            return (before, operator, tail), (where,)
     first, _, second = where.partition(b"|")
     name, _, operand = second.rpartition(b":")
-    if first.isalnum() and operand.isalnum():
-        return (before, operator, tail, name), (first, operand)
-    return None
+    if first.isalnum():
+        if operand.isalnum():  # last or not: what stands behind must not be taken for the other
+            return (before, operator, tail, name, b" " if last else b"&"), (first, operand)
+        if not second:
+            return (before, operator, tail, b" "), (first,)
+    return (data,), ()
 
 
 class KnownQueries:
@@ -148,17 +155,11 @@ class KnownQueries:
 
     def request(self, data: bytes) -> bytes | None:
         """The same for all bytes of a request; None also when the request is not known."""
-        try:
-            before, operator, rest = data.split(b":", 2)
-        except ValueError:
+        parts = _split_request(data)
+        if parts is None:
             return None
-        where, _, tail = rest.partition(b"&")
-        if where.isalnum():
-            known = self._requests.get((before, operator, tail))
-            return None if known is None else known.body((where,))
-        parts = _compound(before, operator, rest)
-        known = None if parts is None else self._requests.get(parts[0])
-        return None if known is None or parts is None else known.body(parts[1])
+        known = self._requests.get(parts[0])
+        return None if known is None else known.body(parts[1])
 
     def learn(self, text: bytes, query: Query, prepared: Prepared) -> None:
         """Remember what a query string meant."""
