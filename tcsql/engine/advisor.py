@@ -36,8 +36,6 @@ BUILD_US: Final = 3.5
 MIN_TIMES: Final = 8
 #: A table is taken to have at least as many rows: below, everything is quick, and an index would be for nothing.
 MIN_BUILD_ROWS: Final = 20_000
-#: Automatic indexes of one table; each costs every write 2 us.
-MAX_AUTOMATIC: Final = 8
 #: Shapes remembered, and accounts kept, of one table.
 MAX_SHAPES: Final = 500
 MAX_NEEDS: Final = 50
@@ -112,10 +110,8 @@ class Advisor:
     def _learn(self, shape: Shape, schema: TableSchema, query: Query) -> Columns | None:
         if len(self._shapes) >= MAX_SHAPES:  # hostile variety must not grow without bound
             self._shapes.clear()
-        automatic = sum(index.automatic for index in schema.indexes)
         refused = {*self._declined, *(index.columns for index in schema.forbidden)}
-        wanted = wanted_columns(schema, query, refused) if automatic < MAX_AUTOMATIC else None
-        self._shapes[shape] = wanted
+        wanted = self._shapes[shape] = wanted_columns(schema, query, refused)
         return wanted
 
     def _open(self, columns: Columns, query: Query) -> Need:

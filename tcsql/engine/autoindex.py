@@ -33,6 +33,12 @@ from tcsql.engine.values import Kind
 TRIED_ROWS: Final = 200
 #: An index must leave at most this share of what the present ones leave to look at.
 NARROWER: Final = 0.5
+#: Automatic indexes of one table; each costs every write 2 us.
+MAX_AUTOMATIC: Final = 8
+#: With so many looks since its last use one makes room for another: an hour of four a second.
+STALE_LOOKS: Final = 14_400
+#: What has to wait for memory is looked at again when there is enough, and every minute: it may be missed no more.
+WAITING_LOOKS: Final = 240
 #: A key of its own, by kinds: the tuple with a number, and each text.
 _KEY_BYTES: Final = 64
 _TEXT_BYTES: Final = 56
@@ -48,6 +54,7 @@ class AutoIndexes:
         self._used: dict[tuple[int, Columns], tuple[int, int]] = {}
         #: Why the last proposal has to wait.
         self.waits_for: str | None = None
+        self._waits_for_bytes = 0
 
     def note(self, table: Table, query: Query, examined: int, useful: int) -> None:
         """Take down a query that examined many more rows than it had use for. 3 us.
@@ -78,40 +85,57 @@ class AutoIndexes:
         for advisor in self._advisors.values():
             advisor.fade(share)
 
-    def wanted(self, tables: Iterable[Table], room_bytes: int) -> CreateIndex | None:
-        """The index to build next, if it fits; None while another one is being built."""
+    def wanted(self, tables: Iterable[Table], room_bytes: int) -> CreateIndex | DropIndex | None:
+        """The index to build next, if it fits, or the one that is in its way; None while another one is being built."""
         tables = list(tables)
         if any(table.is_building for table in tables):
             return None
-        self.waits_for = None
+        if room_bytes < self._waits_for_bytes and self._looks % WAITING_LOOKS:
+            return None
+        self.waits_for, self._waits_for_bytes = None, 0
         for table in tables:
-            advisor = self._advisors.get(table.id)
-            while advisor is not None and (need := advisor.proposal(table.schema, len(table))) is not None:
-                if not narrows(table, need):
-                    advisor.decline(need.columns)
-                    continue
-                size = estimate_bytes(table, need.columns)
-                if size <= room_bytes:
-                    definition = IndexDef("auto", need.columns, automatic=True, notes=(need.reason(),))
-                    return CreateIndex(table.schema.name, definition)
-                wanted = f"{table.schema.name} ({', '.join(need.columns)})"
-                self.waits_for = f"an index on {wanted} would take {size:,} bytes; {max(0, room_bytes):,} are free"
-                break
+            need = self._due(table)
+            if need is None:
+                continue
+            if len(table.automatic()) >= MAX_AUTOMATIC:
+                return self._stale(table)
+            size = estimate_bytes(table, need.columns)
+            if size <= room_bytes:
+                definition = IndexDef("auto", need.columns, automatic=True, notes=(need.reason(),))
+                return CreateIndex(table.schema.name, definition)
+            self._waits_for_bytes = size
+            wanted = f"{table.schema.name} ({', '.join(need.columns)})"
+            self.waits_for = f"an index on {wanted} would take {size:,} bytes; {max(0, room_bytes):,} are free"
         return None
+
+    def _due(self, table: Table) -> Need | None:
+        """What the table misses most and would profit from, if that is worth its price by now."""
+        advisor = self._advisors.get(table.id)
+        while advisor is not None and (need := advisor.proposal(table.schema, len(table))) is not None:
+            if narrows(table, need):
+                return need
+            advisor.decline(need.columns)
+        return None
+
+    def _stale(self, table: Table) -> DropIndex | None:
+        """Of a table that has as many automatic indexes as it may have, the one that nobody has used for an hour."""
+        index = min(table.automatic(), key=lambda index: self._last_use(table, index))
+        if self._looks - self._last_use(table, index) < STALE_LOOKS:
+            return None
+        return DropIndex(table.schema.name, index.definition.name, may_return=True)
 
     def spare(self, tables: Iterable[Table]) -> DropIndex | None:
         """The automatic index to give up first: one that is being built, else the least recently used."""
         held = [(table, index) for table in tables for index in table.automatic()]
         if not held:
             return None
-
-        def last_use(entry: tuple[Table, Index]) -> tuple[bool, int, int]:
-            table, index = entry
-            _, look = self._used.get((table.id, index.definition.columns), (0, self._looks))
-            return index.ready, look, -index.memory_bytes
-
-        table, index = min(held, key=last_use)
+        order = {index: (index.ready, self._last_use(table, index), -index.memory_bytes) for table, index in held}
+        table, index = min(held, key=lambda entry: order[entry[1]])
         return DropIndex(table.schema.name, index.definition.name, may_return=True)
+
+    def _last_use(self, table: Table, index: Index) -> int:
+        """The look that saw it used last; of one that is new, the present one."""
+        return self._used.get((table.id, index.definition.columns), (0, self._looks))[1]
 
     def needs(self, table: Table) -> list[Need]:
         """What the table misses, the most expensive first."""

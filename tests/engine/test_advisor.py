@@ -9,7 +9,6 @@ import pytest
 from tcsql.engine.advisor import (
     BUILD_US,
     EXAMINE_US,
-    MAX_AUTOMATIC,
     MAX_NEEDS,
     MAX_SHAPES,
     MIN_TIMES,
@@ -248,15 +247,6 @@ def test_what_was_declined_is_not_proposed_for_a_while() -> None:
     suffer()
     third = advisor.proposal(BARE, ROWS)
     assert third is not None and third.columns == ("uid", "dateline")
-
-
-def test_a_table_has_only_so_many_automatic_indexes() -> None:
-    automatic = tuple(IndexDef(f"auto_{number}", ("hits",), automatic=True) for number in range(MAX_AUTOMATIC))
-    advisor = Advisor()
-    advisor.note(BARE.with_(indexes=automatic), MISSED, PRICE_ROWS, 0)
-    assert not advisor.needs()
-    advisor.note(BARE.with_(indexes=automatic[1:]), MISSED, PRICE_ROWS, 0)
-    assert advisor.needs()
 
 
 def test_hostile_variety_is_bounded_and_does_not_hide_what_is_frequent() -> None:

@@ -6,15 +6,28 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tcsql.engine.autoindex import estimate_bytes
+from tcsql.engine.autoindex import MAX_AUTOMATIC, STALE_LOOKS, estimate_bytes
 from tcsql.engine.change import Change, CreateIndex, CreateTable, DropIndex, Upsert
 from tcsql.engine.database import Database
-from tcsql.engine.query import Condition, Count, Filter, Operator, OrderKind, OrderTerm, Query, Select
+from tcsql.engine.query import (
+    Aggregate,
+    AggregateFunction,
+    Condition,
+    Count,
+    Filter,
+    Group,
+    Operator,
+    OrderKind,
+    OrderTerm,
+    Query,
+    Select,
+)
 from tcsql.engine.result import Page
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.errors import TooCostly
@@ -157,7 +170,7 @@ def test_answers_are_the_same_with_and_without() -> None:
     with_, without = database_of(), database_of()
     suffer(with_, slow())
     proposed = with_.auto_indexes.wanted(with_.tables(), 1 << 40)
-    assert proposed is not None
+    assert isinstance(proposed, CreateIndex)
     commit(with_, proposed)
     for kind in range(50):
         for query in (slow(kind), replace(slow(kind), order=(), skip=3), Count("t", where(kind=kind))):
@@ -182,7 +195,65 @@ def test_what_would_not_narrow_the_search_is_not_proposed() -> None:
     assert not database.auto_indexes.needs(database.table("t"))
     suffer(database, replace(everywhere, where=Filter((where(kind=1).any_of[0] + everywhere.where.any_of[0][1:],))))
     proposed = database.auto_indexes.wanted(database.tables(), 1 << 40)
-    assert proposed is not None and proposed.index.columns == ("kind",)
+    assert isinstance(proposed, CreateIndex) and proposed.index.columns == ("kind",)
+
+
+def test_a_table_has_only_so_many_automatic_indexes_and_a_stale_one_makes_room() -> None:
+    database = database_of()
+    for columns in list(permutations(("kind", "day", "same", "text"), 3))[:MAX_AUTOMATIC]:
+        commit(database, CreateIndex("t", IndexDef("auto", columns, automatic=True)))
+        while database.maintain(iter([True] * 9 + [False]).__next__):
+            pass
+    looked = caretaker(database, 1 << 40)
+    missed = Select("t", where=where(text="1", same=1, day=1), order=(OrderTerm("kind", OrderKind.NUM),), limit=1)
+
+    def miss() -> None:
+        for _ in range(99):
+            database.note(missed, ROWS, 0)
+
+    miss()
+    assert looked.look(0.0) is None
+    for number in range(STALE_LOOKS):
+        database.auto_indexes.look(database.tables(), 1.0)
+        if number == STALE_LOOKS // 2:
+            for index in database.table("t").automatic()[:-1]:
+                index.uses += 1
+    change = looked.look(0.0)
+    last = database.table("t").automatic()[-1].definition.name
+    assert change == DropIndex("t", last, may_return=True)
+    commit(database, change)
+    change = looked.look(0.0)
+    assert isinstance(change, CreateIndex)
+    commit(database, change)
+    assert len(database.table("t").automatic()) == MAX_AUTOMATIC
+    miss()
+    assert looked.look(0.0) is None
+
+
+def test_a_number_is_worth_an_index_that_a_group_of_nearly_all_rows_is_not() -> None:
+    rows = Aggregate(AggregateFunction.COUNT, None, "count")
+    for query, columns in (
+        (Group("t", ("kind",), (rows,), ("kind", "count"), where(same=1)), None),
+        (Group("t", ("kind",), (rows,), ("kind", "count"), where(day=7)), ("day",)),
+        (Count("t", where(same=1)), ("same",)),
+        (Select("t", where=Filter((*where(same=1).any_of, *where(day=3).any_of)), limit=0, total=True), ("same",)),
+    ):
+        database = database_of()
+        suffer(database, query)
+        proposed = database.auto_indexes.wanted(database.tables(), 1 << 40)
+        assert (proposed.index.columns if isinstance(proposed, CreateIndex) else None) == columns, query
+
+
+def test_keys_that_are_sorted_weigh_less_than_rows_that_are_examined() -> None:
+    database = database_of(SCHEMA.with_(indexes=(IndexDef("same_day", ("same", "day")),)))
+    conditions = (Condition("same", Operator.NUMEQ, "1"), Condition("day", Operator.NUMGE, "250"))
+    query = Select("t", where=Filter((conditions,)), order=(OrderTerm(None, OrderKind.NUM, True),), skip=500)
+    examined = database.explain(query)["rows_examined"]
+    assert isinstance(examined, int) and examined > 900
+    list(database.general_steps(query))
+    assert not database.auto_indexes.needs(database.table("t"))
+    database.note(query, examined, 100)
+    assert [need.columns for need in database.auto_indexes.needs(database.table("t"))] == [("same",)]
 
 
 def test_a_query_that_is_refused_for_its_cost_counts() -> None:
@@ -192,7 +263,7 @@ def test_a_query_that_is_refused_for_its_cost_counts() -> None:
         with pytest.raises(TooCostly):
             database.query(slow())
     proposed = database.auto_indexes.wanted(database.tables(), 1 << 40)
-    assert proposed is not None and proposed.index.columns == ("kind", "day")
+    assert isinstance(proposed, CreateIndex) and proposed.index.columns == ("kind", "day")
     commit(database, proposed)
     database.maintain(iter([True] * 99 + [False]).__next__)
     assert isinstance(database.query(slow()), Page)
@@ -372,7 +443,7 @@ def test_a_dropped_automatic_index_is_not_made_again_until_it_is_allowed(automat
     assert not automatic.schema("t").forbidden
     suffer(automatic, slow())
     proposed = automatic.auto_indexes.wanted(automatic.tables(), 1 << 40)
-    assert proposed is not None and proposed.index.columns == ("kind", "day")
+    assert isinstance(proposed, CreateIndex) and proposed.index.columns == ("kind", "day")
 
 
 def test_declaring_a_forbidden_index_takes_the_ban_back(automatic: Database) -> None:
