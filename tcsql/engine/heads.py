@@ -55,8 +55,10 @@ class Head:
         """Whether every one of the first ``need`` rows is within the bounds: the usual case, 0.2 us."""
         if need > len(self.rows):
             return False
-        for (low, high), (lowest, highest) in zip(bounds, self._lowest_highest, strict=True):
-            if lowest[need - 1] < low or highest[need - 1] > high:
+        last = need - 1
+        for column, (low, high) in enumerate(bounds):
+            lowest, highest = self._lowest_highest[column]
+            if lowest[last] < low or highest[last] > high:
                 return False
         return True
 

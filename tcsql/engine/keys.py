@@ -76,6 +76,9 @@ class Codec(Protocol):
     def page(self, leaf: Any, start: int, stop: int) -> list[PKey]:
         """The primary keys of positions start to stop."""
 
+    def one(self, leaf: Any, position: int) -> PKey:
+        """The primary key at one position."""
+
     def stretch(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> Stretch:
         """The entries whose first column lies from low to high, NULL excluded; infinity: unbounded."""
 
@@ -120,6 +123,9 @@ class PrimaryCodec:
 
     def page(self, leaf: Any, start: int, stop: int) -> list[PKey]:
         return list(leaf[start:stop])
+
+    def one(self, leaf: Any, position: int) -> PKey:
+        return leaf[position]  # type: ignore[no-any-return]  # leaves hold keys
 
     def stretch(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> Stretch:
         return _stretch(self, leaf, low, high)
@@ -210,6 +216,9 @@ class PackedCodec:
         mask, low = self._mask, self._low
         return [(key & mask) + low for key in leaf[start:stop]]
 
+    def one(self, leaf: Any, position: int) -> PKey:
+        return (leaf[position] & self._mask) + self._low  # type: ignore[no-any-return]  # leaves hold integers
+
     def stretch(self, leaf: Leaf, low: Any, high: Any) -> Stretch:
         """By plain shifts: half the time of ``first`` and ``last``, which take any number of columns."""
         if not self._fields:
@@ -285,6 +294,9 @@ class TupleCodec:
 
     def page(self, leaf: Any, start: int, stop: int) -> list[PKey]:
         return list(self.pkeys(iter(leaf[start:stop])))
+
+    def one(self, leaf: Any, position: int) -> PKey:
+        return self.page(leaf, position, position + 1)[0]
 
     def stretch(self, leaf: Leaf, low: KeyValue | float, high: KeyValue | float) -> Stretch:
         return _stretch(self, leaf, low, high)
