@@ -33,8 +33,9 @@ def test_a_list_in_blocks_is_a_sorted_list(
             packed.add(key)
             insort(plain, key)
         elif what == "update":
-            packed.update([key, key + 1, key + 2] if key < 2**63 else [key])
-            plain = sorted([*plain, *([key, key + 1, key + 2] if key < 2**63 else [key])])
+            more = [key, key + 1, key + 2, key + 9, key + 20] if key < 2**63 else [key]
+            packed.update(more)
+            plain = sorted([*plain, *more])
         elif what == "remove many":
             wanted = [near for near in range(key, key + 4) if near < 2**64]
             there = [near for near in wanted if near in plain]
