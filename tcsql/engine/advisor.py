@@ -82,8 +82,8 @@ class Advisor:
         #: What was found to be of no use, each with the share of its account that has not faded yet.
         self._declined: dict[Columns, float] = {}
 
-    def note(self, schema: TableSchema, query: Query, examined: int, useful: int) -> None:
-        """Take down that a query examined many more rows than it had use for."""
+    def note(self, schema: TableSchema, query: Query, examined: int, useful: int, times: int = 1) -> None:
+        """Take down that a query, or many of one shape, examined many more rows than it had use for."""
         if examined - useful < NOTED_ROWS:
             return
         if schema is not self._schema:
@@ -96,7 +96,7 @@ class Advisor:
         if need is None:
             need = self._open(columns, query)
         need.wasted_rows += examined - useful
-        need.times += 1
+        need.times += times
         need.query = query
 
     def _take(self, schema: TableSchema) -> None:

@@ -56,17 +56,17 @@ class AutoIndexes:
         self.waits_for: str | None = None
         self._waits_for_bytes = 0
 
-    def note(self, table: Table, query: Query, examined: int, useful: int) -> None:
-        """Take down a query that examined many more rows than it had use for. 3 us.
+    def note(self, table: Table, query: Query, examined: int, useful: int, times: int = 1) -> None:
+        """Take down a query, or many of one shape, that examined many more rows than it had use for. 3 us.
 
         Not while an index of the table is being built: it may be the one that the query misses.
         """
-        if table.is_building:
+        if table.building:
             return
         advisor = self._advisors.get(table.id)
         if advisor is None:
             advisor = self._advisors[table.id] = Advisor()
-        advisor.note(table.schema, query, examined, useful)
+        advisor.note(table.schema, query, examined, useful, times)
 
     def forget(self, table_id: int) -> None:
         """The table is gone, or empty."""
@@ -81,14 +81,22 @@ class AutoIndexes:
                 key = (table.id, index.definition.columns)
                 uses, look = self._used.get(key, (-1, 0))
                 used[key] = (uses, look) if uses == index.uses else (index.uses, self._looks)
+            self._note_detours(table)
         self._used = used
         for advisor in self._advisors.values():
             advisor.fade(share)
 
+    def _note_detours(self, table: Table) -> None:
+        """What prepared queries have counted since the last look."""
+        for detours in table.detours:
+            if detours.times:
+                self.note(table, detours.query, round(detours.rows), 0, detours.times)
+                detours.rows, detours.times = 0.0, 0
+
     def wanted(self, tables: Iterable[Table], room_bytes: int) -> CreateIndex | DropIndex | None:
         """The index to build next, if it fits, or the one that is in its way; None while another one is being built."""
         tables = list(tables)
-        if any(table.is_building for table in tables):
+        if any(table.building for table in tables):
             return None
         if room_bytes < self._waits_for_bytes and self._looks % WAITING_LOOKS:
             return None

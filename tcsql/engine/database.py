@@ -31,8 +31,9 @@ from tcsql.engine.change import (
 from tcsql.engine.executor import Executor, PinnedExecutor, Work
 from tcsql.engine.explain import advice, explain
 from tcsql.engine.graveyard import Graveyard
+from tcsql.engine.invariants import check_table
 from tcsql.engine.page import PageSearch
-from tcsql.engine.planner import Planner
+from tcsql.engine.planner import KEY_ONLY_COST, Planner
 from tcsql.engine.prepared import PreparedQueries
 from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_columns
 from tcsql.engine.result import CountResult, Result
@@ -329,8 +330,9 @@ class Database:
         except TooCostly:
             self.note(query, executor.work.examined, 0)
             raise
-        if executor.work.examined > NOTED_ROWS:
-            self.note(query, executor.work.examined, useful_rows(result))
+        work = executor.work
+        if work.examined > NOTED_ROWS:
+            self.note(query, work.examined - round((1 - KEY_ONLY_COST) * work.keys), useful_rows(result))
         return result
 
     def note(self, query: Query, examined: int, useful: int) -> None:
@@ -369,11 +371,23 @@ class Database:
                 yield
                 if table.version != version or self._tables.get(query.table) is not table:
                     break
-        table = self.table(query.table)
-        table.schema.require(columns_of(query))
-        pinned = PinnedExecutor(table, self._planner(table), self._work(table, query))
-        pinned.pin(query.where)
-        return (yield from attempt(query, pinned))
+        while True:
+            table = self.table(query.table)
+            schema = table.schema
+            schema.require(columns_of(query))
+            pinned = PinnedExecutor(table, self._planner(table), self._work(table, query))
+            pinned.pin(query.where)
+            steps = attempt(query, pinned)
+            try:
+                while self._tables.get(query.table) is table and table.schema is schema:
+                    try:
+                        next(steps)
+                    except StopIteration as stop:
+                        found: T = stop.value
+                        return found
+                    yield
+            finally:
+                pinned.end()
 
     def _work(self, table: Table, query: Query) -> Work:
         return Work(self.query_budget_rows, lambda: advice(table, query))
@@ -392,7 +406,7 @@ class Database:
         assert {table.schema.name for table in self._by_id.values()} == set(self._tables), "names and ids disagree"
         for name, table in self._tables.items():
             assert table.schema.name == name, f"{name} is called {table.schema.name}"
-            table.check_invariants()
+            check_table(table)
 
 
 def finish(steps: Generator[None, None, T]) -> T:

@@ -43,6 +43,8 @@ CountAnswer = Callable[[Operands], int | None]
 #: What a walk may examine, and a sort of keys hold, before the general way takes over, which gives way to others.
 MOST_WALKED: Final = 512
 MOST_SORTED: Final = 4_000
+#: A row of a run's head that is passed by, in rows examined the general way.
+HEAD_COST: Final = 0.1
 #: Hostile variety of shapes must not grow without bound.
 MOST_SHAPES: Final = 1_000
 
@@ -160,6 +162,7 @@ class _PageWriter:
         self.order = Order(table.schema, query.order)
         self.rows_of = table.rows.many
         self.cursors = page_cursors(table.schema, query)
+        self.query = query
 
     def rows(self, pkeys: Sequence[PKey], operands: Operands, total: int, skip: int) -> Rows:
         """The answer whose rows have these keys, the first of them ``skip`` rows behind the first of all."""
@@ -326,6 +329,7 @@ def _page_of_walk(
     heads = Heads(page.table, index.codec, names, reverse)
     by_key = not page.order.terms
     only = places[0] if len(places) == 1 else None
+    detours = page.table.detours_of(page.query)
     known_head, cursors, read_bounds = heads.known, page.cursors, _bounds_of(readers)
 
     def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
@@ -353,6 +357,8 @@ def _page_of_walk(
             if total > MOST_SORTED:
                 return None
             exact_index.uses += 1
+            detours.times += 1
+            detours.rows += total * KEY_ONLY_COST
             keys = sorted(exact_index.codec.page(*matches), reverse=reverse)
             return page.rows(keys[skip:stop], operands, total, skip)
         if walk > MOST_WALKED:
@@ -365,6 +371,8 @@ def _page_of_walk(
             heads.grow(head, run, stop)
             found = head.places(bounds, stop)
         index.uses += 1
+        detours.times += 1
+        detours.rows += found[-1] * HEAD_COST
         return page.rows([head.pkeys[place] for place in found[skip:]], operands, total, skip)
 
     return answer

@@ -1,6 +1,6 @@
 """One table in memory: its rows, the order of its primary key, and its secondary indexes, changed together.
 
-Invariants (``check_invariants``): every index holds exactly one entry per row (text indexes one per gram), the
+Invariants (``check_table``): every index holds exactly one entry per row (text indexes one per gram), the
 primary order holds every key once, and ``version`` grows with every change.
 
 Cost of one row written: decoding before and after (0.5 us each) and about 2 us for each index whose key changes.
@@ -17,6 +17,7 @@ from tcsql.engine.gather import Gathered, chunks, new_chunks
 from tcsql.engine.index import RESHAPE_AT, KeysOf, OrderedIndex
 from tcsql.engine.keys import Codec, Key, KeyValue, make_codec
 from tcsql.engine.manyrows import change_rows
+from tcsql.engine.query import Query
 from tcsql.engine.rows import Rows, decode, translator
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.textindex import TextIndex
@@ -29,8 +30,21 @@ BUILD_AT_ONCE = 10_000
 BUILD_AT_ONCE_UNASKED = 1_000
 #: Rows that ``maintain`` moves before it asks again whether to go on: about 1 ms.
 SLICE_ROWS = 100
+#: Shapes of which detours are counted.
+MOST_DETOURS = 100
 #: New rows in one batch from which on column by column is faster than row by row.
 MANY_ROWS = 16
+
+
+class Detours:
+    """What a prepared shape of queries, of which ``query`` is one, has examined in vain since somebody looked."""
+
+    __slots__ = ("query", "rows", "times")
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.rows = 0.0
+        self.times = 0
 
 
 class Table:
@@ -50,9 +64,12 @@ class Table:
         self._codecs: dict[tuple[str, ...], Codec] = {}
         self.primary = OrderedIndex(PRIMARY, (), schema.pkey_columns, self._codec)
         self.indexes: dict[str, Index] = {definition.name: self._new_index(definition) for definition in schema.indexes}
-        self._building: dict[Index, Build] = {}
+        #: Indexes under construction.
+        self.building: dict[Index, Build] = {}
         #: Indexes that are no longer wanted, to be taken apart.
         self._dropped: list[Index] = []
+        #: Of the prepared shapes that no index serves in full, the last ones that were prepared.
+        self.detours: list[Detours] = []
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,7 +101,7 @@ class Table:
         else:
             if len(ops) >= MANY_ROWS:
                 targets = [
-                    (index, None if index.ready else self._building[index].covers) for index in self.indexes.values()
+                    (index, None if index.ready else self.building[index].covers) for index in self.indexes.values()
                 ]
                 change_rows(self.schema, self.rows, self.primary, targets, ops)
             else:
@@ -96,7 +113,7 @@ class Table:
     @property
     def takes_single_rows(self) -> bool:
         """Whether a new row has to enter every index and nothing else; holds for one ``shape_version``."""
-        return not (self._bulk or self._building)
+        return not (self._bulk or self.building)
 
     def grown_by_one(self) -> None:
         """To be told after each row that entered by another way than ``apply``."""
@@ -128,7 +145,7 @@ class Table:
         """Sort every index once: 3 us a row, where keeping them meanwhile costs 2 us for each index."""
         self._bulk = False
         self._rebuild(list(self.indexes.values()))
-        for index in list(self._building):
+        for index in list(self.building):
             self._finish(index)
 
     def _only_inserts(self, ops: Sequence[RowOp]) -> bool:
@@ -153,7 +170,7 @@ class Table:
 
     def _add_covered(self, index: Index, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> None:
         """Of new rows those behind the mark of an index under construction; most come ahead of it."""
-        covers = self._building[index].covers
+        covers = self.building[index].covers
         places = [place for place, pkey in enumerate(pkeys) if covers(pkey)]
         if places:
             chosen = [[values[place] for place in places] for values in columns]
@@ -164,7 +181,7 @@ class Table:
         before = decode(op.before) if op.before is not None and self.indexes else None
         after = decode(op.after) if op.after is not None and self.indexes else None
         for index in self.indexes.values():
-            if not index.ready and not self._building[index].covers(pkey):
+            if not index.ready and not self.building[index].covers(pkey):
                 continue
             old = index.values(before) if before is not None else None
             new = index.values(after) if after is not None else None
@@ -222,7 +239,7 @@ class Table:
     def _begin(self, index: Index) -> None:
         """Begin with a new index: at once on a small table, else in slices by ``maintain`` while writes go on."""
         index.ready = False
-        self._building[index] = Build(index, self.rows, self.primary)
+        self.building[index] = Build(index, self.rows, self.primary)
         if len(self) <= (BUILD_AT_ONCE_UNASKED if index.definition.automatic else BUILD_AT_ONCE):
             self._rebuild([index])
             self._finish(index)
@@ -230,12 +247,14 @@ class Table:
     def _finish(self, index: Index) -> None:
         index.ready = True
         self.shape_version += 1
-        del self._building[index]
+        del self.building[index]
         self.version += 1
 
-    @property
-    def is_building(self) -> bool:
-        return bool(self._building)
+    def detours_of(self, query: Query) -> Detours:
+        """Where a prepared shape counts what an index would spare it."""
+        found = Detours(query)
+        self.detours = [*self.detours[1 - MOST_DETOURS :], found]
+        return found
 
     def automatic(self) -> list[Index]:
         """The indexes that nobody has declared."""
@@ -243,7 +262,7 @@ class Table:
 
     def progress(self, index: Index) -> tuple[int, int] | None:
         """Of an index under construction: rows done, and rows in all."""
-        build = self._building.get(index)
+        build = self.building.get(index)
         return build.progress if build is not None else None
 
     def _rebuild(self, indexes: Sequence[Index]) -> None:
@@ -267,8 +286,8 @@ class Table:
         Steps of less than a millisecond. True: work is left.
         """
         while more():
-            if self._building:
-                build = next(iter(self._building.values()))
+            if self.building:
+                build = next(iter(self.building.values()))
                 if not build.step(self.schema):
                     self._finish(build.index)
             elif self._dropped:
@@ -279,7 +298,7 @@ class Table:
                 self.version += 1  # scans of its leaves begin again
             elif not self.rows.migrate(SLICE_ROWS):
                 return False
-        return bool(self._building or self._dropped) or self._unsettled() is not None or not self.rows.settled
+        return bool(self.building or self._dropped) or self._unsettled() is not None or not self.rows.settled
 
     def _unsettled(self) -> TextIndex | None:
         """A text index that has noted rows to enter."""
@@ -288,7 +307,7 @@ class Table:
 
     def dismantle(self) -> bool:
         """Free some thousand rows or index entries of a table that is out of use; False when nothing is left."""
-        self._building.clear()
+        self.building.clear()
         self._dropped += self.indexes.values()
         self.indexes = {}
         if self._dropped:
@@ -322,7 +341,7 @@ class Table:
             if definition.name not in kept and (name := next(same, None)) is not None:
                 kept[definition.name] = spare.pop(name)
         for index in spare.values():
-            self._building.pop(index, None)
+            self.building.pop(index, None)
             self._dropped.append(index)
         fresh = {each.name: self._new_index(each) for each in wanted if each.name not in kept}
         self.indexes = {each.name: kept[each.name] if each.name in kept else fresh[each.name] for each in wanted}
@@ -354,32 +373,6 @@ class Table:
             self.rows.bytes + count * (41 + 42 + 32) + self.primary.memory_bytes
             + sum(index.memory_bytes for index in self.indexes.values())
         )  # fmt: skip
-
-    def check_invariants(self) -> None:
-        """AssertionError with what is wrong; compares every index with the rows. O(n) for each index."""
-        pkeys = sorted(pkey for pkey, _ in self.rows.items())
-        assert list(self.primary.run(()).pkeys(0, len(self), False)) == pkeys, f"{self.schema.name}: primary order"
-        assert len(pkeys) == len(set(pkeys)) == len(self.rows), f"{self.schema.name}: a key stands twice"
-        assert self.rows.bytes == self.rows.count_bytes(), f"{self.schema.name}: row bytes"
-        for index in (self.primary, *self.indexes.values()):
-            index.check_invariants()
-        building = self._building
-        assert all(index.ready is (index not in building) for index in self.indexes.values()), "what is being built"
-        held_rows = dict.fromkeys(building, 0)
-        for pkey, data in self.rows.items():
-            row = decode(data)
-            assert tuple(row) == self.schema.names, f"{self.schema.name}: columns of row {pkey!r}"
-            assert self.schema.pkey_of(row) == pkey, f"{self.schema.name}: row {pkey!r} under another key"
-            for index in self.indexes.values():
-                if index.ready or building[index].covers(pkey):
-                    held = index.contains(index.values(row), pkey)  # type: ignore[arg-type]  # its own values
-                    assert held, f"{self.schema.name}: index {index.definition.name} lacks row {pkey!r}"
-                    if index in building:
-                        held_rows[index] += 1
-        for index in self.indexes.values():
-            if isinstance(index, OrderedIndex):
-                wanted = held_rows.get(index, len(pkeys))
-                assert len(index) == wanted, f"{self.schema.name}: index {index.definition.name} has extra entries"
 
     def sample(self, count: int) -> list[bytes]:
         """Up to so many rows, thrown by dice that always fall the same way. 5 us each."""

@@ -14,6 +14,7 @@ from tcsql.engine import building
 from tcsql.engine.building import Build, distinct, scattered
 from tcsql.engine.change import RowOp
 from tcsql.engine.index import OrderedIndex
+from tcsql.engine.invariants import check_table
 from tcsql.engine.rows import encode
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.table import Table
@@ -68,9 +69,9 @@ def test_an_index_built_in_slices_is_the_one_built_at_once(
     begin(at_once, definition)
     monkeypatch.setattr("tcsql.engine.table.BUILD_AT_ONCE", 0)
     begin(in_slices, definition)
-    assert in_slices.is_building
+    assert in_slices.building
     finish(in_slices)
-    in_slices.check_invariants()
+    check_table(in_slices)
     assert entries(in_slices, definition.name) == entries(at_once, definition.name)
 
 
@@ -80,7 +81,7 @@ def test_no_step_of_a_construction_takes_long(definition: IndexDef) -> None:
     began = time.thread_time()
     begin(table, definition)
     taken = [time.thread_time() - began]
-    while table.is_building:
+    while table.building:
         began = time.thread_time()
         table.maintain(iter([True, False]).__next__)
         taken.append(time.thread_time() - began)
@@ -111,8 +112,8 @@ def test_rows_appended_all_the_time_do_not_keep_an_index_from_being_finished(mon
     for number in range(1_000, 1_050):
         table.maintain(iter([True, False]).__next__)
         table.apply([RowOp(number, None, row(number))])
-    assert not table.is_building
-    table.check_invariants()
+    assert not table.building
+    check_table(table)
 
 
 def test_a_column_renamed_meanwhile_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +126,9 @@ def test_a_column_renamed_meanwhile_changes_nothing(monkeypatch: pytest.MonkeyPa
     moves = tuple(zip(SCHEMA.names, (column.name for column in columns), strict=True))
     index = DEFINITIONS[3].renamed({"many": "text"})
     table.relayout(SCHEMA.with_(columns=columns, layout=1, history={0: moves}, indexes=(index,)))
-    assert table.is_building
+    assert table.building
     finish(table)
-    table.check_invariants()
+    check_table(table)
 
 
 def test_an_index_may_change_its_name_without_being_built_again() -> None:
@@ -138,7 +139,7 @@ def test_an_index_may_change_its_name_without_being_built_again() -> None:
     table.relayout(SCHEMA.with_(indexes=(DEFINITIONS[1], renamed)))
     assert table.indexes["other"] is index and index.definition == renamed
     assert list(table.indexes) == ["many", "other"]
-    table.check_invariants()
+    check_table(table)
 
 
 def estimated(values: Callable[[int], int], rows: int, shuffled: bool) -> float:
@@ -182,4 +183,4 @@ def test_a_table_may_shrink_while_it_is_looked_at(left: int, monkeypatch: pytest
         table.maintain(iter([True, False]).__next__)
     table.apply([RowOp(number, row(number), None) for number in range(left, 6_000)])
     finish(table)
-    table.check_invariants()
+    check_table(table)

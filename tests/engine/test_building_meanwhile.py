@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcsql.engine.change import RowOp
+from tcsql.engine.invariants import check_table
 from tcsql.engine.table import Table
 from tests.engine.test_building import DEFINITIONS, begin, finish, row, table_of
 from tests.sizes import small_sizes
@@ -43,10 +44,10 @@ def test_any_writes_leave_the_index_as_one_built_afterwards(data: st.DataObject)
             gone = draw.choice(table.schema.indexes)
             table.relayout(table.schema.with_(indexes=tuple(i for i in table.schema.indexes if i is not gone)))
         table.maintain(iter([True] * draw.randrange(4) + [False]).__next__)
-        table.check_invariants()
+        check_table(table)
     finish(table)
-    table.check_invariants()
-    assert not table.is_building
+    check_table(table)
+    assert not table.building
     fresh = Table(1, table.schema)
     fresh.restore((0, data) for data in present.values() if data is not None)
     assert dict(fresh.rows.items()) == dict(table.rows.items())

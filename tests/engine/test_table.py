@@ -8,6 +8,7 @@ import pytest
 
 from tcsql.engine.change import RowOp
 from tcsql.engine.index import RESHAPE_AT, OrderedIndex
+from tcsql.engine.invariants import check_table
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.table import Table
 from tests.pools import INT, VARCHAR
@@ -37,4 +38,4 @@ def test_a_table_that_hovers_around_a_size_reshapes_its_indexes_once(monkeypatch
         table.apply(last)
         table.apply([RowOp(op.pkey, op.after, None) for op in last])
     assert [index.definition.name for index in built] == ["name", "PRIMARY"]
-    table.check_invariants()
+    check_table(table)

@@ -256,6 +256,26 @@ def test_keys_that_are_sorted_weigh_less_than_rows_that_are_examined() -> None:
     assert [need.columns for need in database.auto_indexes.needs(database.table("t"))] == [("same",)]
 
 
+@pytest.mark.parametrize(("low", "rows"), [(200, 4.0), (20, 0.5)], ids=["keys are sorted", "rows are passed by"])
+def test_what_prepared_queries_pass_by_adds_up(low: int, rows: float) -> None:
+    """Microseconds each, but a hundred thousand times."""
+    columns = tuple(replace(column, nullable=False) if column.name == "day" else column for column in SCHEMA.columns)
+    database = Database()
+    commit(database, CreateTable(SCHEMA.with_(columns=columns, indexes=(IndexDef("kind_day", ("kind", "day")),))))
+    [upsert] = content()
+    assert isinstance(upsert, Upsert)
+    commit(database, Upsert("t", [{**row, "day": row["day"] or 0} for row in upsert.rows]))
+    conditions = (Condition("kind", Operator.NUMEQ, "3"), Condition("day", Operator.NUMGE, str(low)))
+    query = Select("t", where=Filter((conditions,)), order=(OrderTerm(None, OrderKind.NUM, True),), limit=1)
+    suffer(database, query, 500)
+    table = database.table("t")
+    assert sum(detours.times for detours in table.detours) == 500
+    database.auto_indexes.look([table], 1.0)
+    [need] = database.auto_indexes.needs(table)
+    assert need.columns == ("kind",) and need.times == 500 and need.wasted_rows > 500 * rows
+    assert not any(detours.times for detours in table.detours)
+
+
 def test_a_query_that_is_refused_for_its_cost_counts() -> None:
     database = database_of()
     database.query_budget_rows = 2_000
