@@ -31,9 +31,8 @@ from tcsql.engine.change import (
 from tcsql.engine.executor import Executor, PinnedExecutor, Work
 from tcsql.engine.explain import advice, explain
 from tcsql.engine.graveyard import Graveyard
-from tcsql.engine.invariants import check_table
 from tcsql.engine.page import PageSearch
-from tcsql.engine.planner import KEY_ONLY_COST, Planner
+from tcsql.engine.planner import Planner
 from tcsql.engine.prepared import PreparedQueries
 from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_columns
 from tcsql.engine.result import CountResult, Result
@@ -330,9 +329,8 @@ class Database:
         except TooCostly:
             self.note(query, executor.work.examined, 0)
             raise
-        work = executor.work
-        if work.examined > NOTED_ROWS:
-            self.note(query, work.examined - round((1 - KEY_ONLY_COST) * work.keys), useful_rows(result))
+        if executor.work.examined > NOTED_ROWS:
+            self.note(query, executor.work.examined, useful_rows(result))
         return result
 
     def note(self, query: Query, examined: int, useful: int) -> None:
@@ -406,7 +404,7 @@ class Database:
         assert {table.schema.name for table in self._by_id.values()} == set(self._tables), "names and ids disagree"
         for name, table in self._tables.items():
             assert table.schema.name == name, f"{name} is called {table.schema.name}"
-            check_table(table)
+            table.check_invariants()
 
 
 def finish(steps: Generator[None, None, T]) -> T:

@@ -7,7 +7,7 @@ rows of a slice are immutable bytes; when the table changed between two slices t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -23,10 +23,15 @@ from tcsql.engine.rows import decode
 from tcsql.engine.streams import pkeys_of
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
+from tcsql.engine.watching import Watch
 from tcsql.errors import TooCostly
 
 #: Rows of one slice: 200 x 0.7 us stays far below the 5 ms after which the driver lets others go on.
 SLICE_ROWS: Final = 200
+#: So many rows are pinned at once, 2 ms; of more than that a table is watched if it has no more than so many times as
+#: many.
+PINNED_ROWS: Final = 20_000
+WATCHED_SHARE: Final = 4
 Steps = Generator[None, None, None]
 #: Receives a matching row; decoded where a test has decoded it already. False: enough.
 Take = Callable[[PKey, bytes, Row | None], bool | None]
@@ -150,9 +155,10 @@ class Executor:
 
 
 class PinnedExecutor(Executor):
-    """Works on references to the rows taken in one slice, so that writes in between cannot change the answer.
+    """Works on the rows as they were when it was made, so that writes in between cannot change the answer.
 
-    Pinning costs 0.1 us a row at once; only queries that writers have overtaken several times come here.
+    Of few rows it takes references, 0.1 us each, at once; many it watches. Only queries that writers have overtaken
+    several times come here.
     """
 
     pinned = True
@@ -160,26 +166,44 @@ class PinnedExecutor(Executor):
     def __init__(self, table: Table, planner: Planner, work: Work) -> None:
         super().__init__(table, planner, work)
         self._pinned: dict[PKey, bytes] = {}
+        self._watch: Watch | None = None
 
     def pin(self, where: Filter) -> None:
-        """Take the rows of the smallest accesses."""
+        """Take the rows of the smallest accesses, or watch all rows if that is no more work; then ``end`` it."""
         order = Order(self.table.schema, ())
-        for conjunction in conjunctions_of(where):
-            access = cost.smallest(self.planner.accesses(conjunction, order))
+        accesses = [cost.smallest(self.planner.accesses(each, order)) for each in conjunctions_of(where)]
+        size = sum(access.size for access in accesses)
+        for access in accesses:
             self.work.use(access)
-            self.work.examine(access.size)
+        if size > PINNED_ROWS and len(self.table) <= WATCHED_SHARE * size:
+            self.work.examine(len(self.table))
+            self._watch = Watch(self.table.rows, self.table.primary)
+            return
+        self.work.examine(size)
+        for access in accesses:
             pkeys = list(pkeys_of(access))
             self._pinned.update(zip(pkeys, self.table.rows.many(pkeys), strict=True))
 
+    def end(self) -> None:
+        """Let go of the rows."""
+        if self._watch is not None:
+            self._watch.end()
+
+    def _chunks(self) -> Iterator[Iterable[tuple[PKey, bytes]]]:
+        if self._watch is not None:
+            return self._watch.chunks(SLICE_ROWS)
+        pairs = iter(self._pinned.items())
+        return iter(lambda: list(islice(pairs, SLICE_ROWS)), [])
+
     def matches(self, where: Filter, take: Take) -> Steps:
-        """The pinned rows that satisfy the whole filter."""
+        """The rows of then that satisfy the whole filter. To be asked once."""
         test = filter_test(self.table.schema, where)
-        for place, (pkey, data) in enumerate(self._pinned.items()):
-            row = decode(data)
-            if test(row):
-                take(pkey, data, row)
-            if place % SLICE_ROWS == 0:
-                yield
+        for chunk in self._chunks():
+            for pkey, data in chunk:
+                row = decode(data)
+                if test(row):
+                    take(pkey, data, row)
+            yield
 
     def total_at_once(self, where: Filter) -> int | None:
         return None

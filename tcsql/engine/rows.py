@@ -107,7 +107,7 @@ class _Generation:
 class Rows:
     """A mapping of primary key to row bytes of the current layout."""
 
-    __slots__ = ("_older", "_watched", "bytes", "current")
+    __slots__ = ("_older", "_watched", "bytes", "current", "watchers")
 
     def __init__(self) -> None:
         #: Rows in the newest layout; the hot path reads it directly while ``settled``.
@@ -115,6 +115,8 @@ class Rows:
         self._older: list[_Generation] = []
         #: Of ``current``, for when it becomes an older generation.
         self._watched: list[ref[_Taken]] = []
+        #: Told of each row before it is set or removed: its key, and what it is as yet.
+        self.watchers: list[Callable[[PKey, bytes | None], None]] = []
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -142,10 +144,10 @@ class Rows:
         for each in self._older:
             data = each.pop(pkey)
             if data is not None:
-                self.bytes -= len(data)
-                self.put(pkey, each.translate(data))
+                row = self.current[pkey] = each.translate(data)
+                self.bytes += len(row) - len(data)
                 self._drop_empty()
-                return self.current[pkey]
+                return row
         return None
 
     def many(self, pkeys: Iterable[PKey]) -> list[bytes]:
@@ -157,6 +159,8 @@ class Rows:
 
     def put(self, pkey: PKey, row: bytes) -> None:
         """Set a row, in the newest layout; an older generation forgets it."""
+        if self.watchers:
+            self._tell(pkey)
         old = self.current.get(pkey)
         self.bytes += len(row) - (len(old) if old is not None else 0)
         if old is None and isinstance(pkey, tuple):
@@ -167,6 +171,9 @@ class Rows:
 
     def add_new(self, pkeys: Sequence[PKey], rows: Sequence[bytes]) -> None:
         """Set many rows whose keys are not there yet; keys of several parts are untracked."""
+        if self.watchers:
+            for pkey in pkeys:
+                self._tell(pkey)
         self.current.update(zip(pkeys, rows, strict=True))
         self.bytes += sum(map(len, rows))
 
@@ -174,7 +181,7 @@ class Rows:
         """Remove some rows and set others that are there. 0.2 us a row while ``settled``."""
         for op in gone:
             self.remove(op.pkey)
-        if self._older:
+        if self._older or self.watchers:
             for op in kept:
                 assert op.after is not None
                 self.put(op.pkey, op.after)
@@ -184,11 +191,18 @@ class Rows:
 
     def remove(self, pkey: PKey) -> None:
         """Forget a row, if it is there."""
+        if self.watchers:
+            self._tell(pkey)
         row = self.current.pop(pkey, None)
         if row is not None:
             self.bytes -= len(row)
         elif self._older:
             self._forget_older(pkey)
+
+    def _tell(self, pkey: PKey) -> None:
+        before = self.get(pkey)
+        for watcher in self.watchers:
+            watcher(pkey, before)
 
     def _forget_older(self, pkey: PKey) -> None:
         for each in self._older:
