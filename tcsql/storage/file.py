@@ -10,6 +10,7 @@ Cost: about 12 us a random row (its 4 KiB page goes to the log), 1 us a row in b
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -100,6 +101,8 @@ class StoreFile:
         self.rows_kept = rows_kept
         self.vfs = vfs
         self._checkpoint_at = CHECKPOINT_FRAMES
+        #: An upper bound of the pages in the log; infinite until it was counted.
+        self._most_frames = math.inf
         self._has_begun = False
         #: Tables with a temporary view that takes a whole transaction.
         self._groups: set[int] = set()
@@ -152,6 +155,7 @@ class StoreFile:
             state = State(last, ceiling, self._floor(last, ceiling, cut), clean=False)
             self._write_state(state)
         self._written(transaction, state, record, cut)
+        self._most_frames = math.inf
         if gathered < len(group):
             self._forget_groups()
 
@@ -173,6 +177,7 @@ class StoreFile:
                 self._groups.add(upserts.table_id)
             self.connection.execute(statement, values)
         self._written(transaction, state, record, None)
+        self._most_frames += _most_pages(len(upserts.rows), len(payload))
         return True
 
     def _written(self, transaction: Transaction, state: State, record: Record | None, cut: int | None) -> None:
@@ -279,14 +284,18 @@ class StoreFile:
     def checkpoint(self) -> None:
         """Write the log back into the file when it is long enough; raises as ``write`` does, nothing is lost.
 
+        How long it can be at most is known without asking SQLite, which would need the interpreter's lock again.
         After a failure the log grows by the same length again before the next attempt.
         """
+        if self._most_frames < self._checkpoint_at:
+            return
         try:
-            frames = self.log_frames()
+            frames = self._most_frames = self.log_frames()
             if frames >= self._checkpoint_at:
                 self._checkpoint_at = frames + CHECKPOINT_FRAMES
                 self.connection.wal_checkpoint()
                 self._checkpoint_at = CHECKPOINT_FRAMES
+                self._most_frames = 0
         except apsw.Error as error:
             raise write_error(error, self.connection.system_errno) from error
 
@@ -311,6 +320,14 @@ class StoreFile:
     def close(self) -> None:
         """Close and leave file and log as they are, as after a crash."""
         self.connection.close()
+
+
+def _most_pages(rows: int, row_bytes: int) -> int:
+    """Pages that writing rows can touch: of each its leaf and what a split adds, and pages for what is long.
+
+    ``row_bytes``: of all of them, before and after; the change record holds them once more.
+    """
+    return 16 + 4 * rows + row_bytes // (fileformat.PAGE_BYTES // 4)
 
 
 def _size(path: Path) -> int:
