@@ -21,6 +21,7 @@ from tcsql.engine import (
     postings,
     table,
     textindex,
+    writes,
 )
 
 SMALL: tuple[tuple[object, str, object], ...] = (
@@ -35,6 +36,7 @@ SMALL: tuple[tuple[object, str, object], ...] = (
     (directory, "BLOCK", 4),
     (index, "MIN_REPETITION", 2),
     (table, "MANY_ROWS", 2),
+    (writes, "MANY_ROWS", 3),
     (table, "RESHAPE_AT", frozenset({8, 16, 32})),
     (table, "BUILD_AT_ONCE", 10),
     (table, "BUILD_AT_ONCE_UNASKED", 6),

@@ -31,8 +31,9 @@ from tcsql.engine.change import (
 from tcsql.engine.executor import Executor, PinnedExecutor, Work
 from tcsql.engine.explain import advice, explain
 from tcsql.engine.graveyard import Graveyard
+from tcsql.engine.invariants import check_table
 from tcsql.engine.page import PageSearch
-from tcsql.engine.planner import Planner
+from tcsql.engine.planner import KEY_ONLY_COST, Planner
 from tcsql.engine.prepared import PreparedQueries
 from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_columns
 from tcsql.engine.result import CountResult, Result
@@ -329,8 +330,9 @@ class Database:
         except TooCostly:
             self.note(query, executor.work.examined, 0)
             raise
-        if executor.work.examined > NOTED_ROWS:
-            self.note(query, executor.work.examined, useful_rows(result))
+        work = executor.work
+        if work.examined > NOTED_ROWS:
+            self.note(query, work.examined - round((1 - KEY_ONLY_COST) * work.keys), useful_rows(result))
         return result
 
     def note(self, query: Query, examined: int, useful: int) -> None:
@@ -404,7 +406,7 @@ class Database:
         assert {table.schema.name for table in self._by_id.values()} == set(self._tables), "names and ids disagree"
         for name, table in self._tables.items():
             assert table.schema.name == name, f"{name} is called {table.schema.name}"
-            table.check_invariants()
+            check_table(table)
 
 
 def finish(steps: Generator[None, None, T]) -> T:

@@ -45,6 +45,8 @@ class Work:
     #: What would make the query cheaper; asked only when it is refused.
     advice: Callable[[], str | None] = lambda: None
     examined: int = 0
+    #: Those of which only the key was looked at, in a seventh of the time.
+    keys: int = 0
     chosen: list[Access] = field(default_factory=list)
 
     def examine(self, rows: int) -> None:
