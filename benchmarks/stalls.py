@@ -228,6 +228,7 @@ def _between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, object]
         "gc_ms": [round(now["ms"] - then["ms"], 2) for then, now in zip(before["gc"], after["gc"], strict=True)],
         "longest_ms": max((entry["ms"] for entry in fresh), default=0.0),
         "longest": max(fresh, key=lambda entry: float(entry["ms"]), default=None),
+        "over_50_ms": [entry for entry in fresh if entry["ms"] > GOAL_MS],
     }
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -48,7 +49,8 @@ class StallMeter:
         self._alarm_is_ours = False
         self._due = self._cpu = 0.0
         self._done = 0
-        self._stack: tuple[str, ...] = ()
+        self._stack: list[str] = []
+        self._threads: list[str] = []
         self.stalls = Lateness()
         self.busy = Lateness()
         self.pauses = GcPauses(clock)
@@ -91,7 +93,7 @@ class StallMeter:
         late = self._clock() - self._due
         if late >= LATE_S:
             self._count(late)
-        self._stack = ()
+        self._stack = self._threads = []
         self._next()
 
     def _count(self, late: float) -> None:
@@ -110,18 +112,17 @@ class StallMeter:
                 "cpu_ms": _ms(max(0.0, time.thread_time() - self._cpu)),
                 "gc_ms": _ms(self.pauses.total_s - self._paused),
                 "requests": requests,
-                "stack": list(self._stack),
+                "stack": self._stack,
+                "threads": self._threads,  # what the other threads were at: one of them may have held the interpreter
             }
         )
 
     def _on_alarm(self, _number: int, frame: FrameType | None) -> None:
         """The loop is overdue; runs on its thread between two instructions of what keeps it."""
-        stack: list[str] = []
-        while frame is not None and len(stack) < _FRAMES:
-            module = frame.f_globals.get("__name__", "?")
-            stack.append(f"{module}:{frame.f_code.co_name}:{frame.f_lineno}")
-            frame = frame.f_back
-        self._stack = tuple(stack)
+        self._stack = _functions(frame, _FRAMES)
+        own = threading.get_ident()
+        others = (other for ident, other in sys._current_frames().items() if ident != own)  # noqa: SLF001  # documented
+        self._threads = [" < ".join(_functions(other, 3)) for other in others]
 
     def status(self) -> dict[str, object]:
         """Plain figures for ``/status``."""
@@ -191,6 +192,15 @@ class GcPauses:
             {"collections": int(count), "ms": _ms(total), "longest_ms": _ms(longest)}
             for count, total, longest in self._by_generation
         ]
+
+
+def _functions(frame: FrameType | None, most: int) -> list[str]:
+    """The innermost functions, by module, name and line."""
+    found: list[str] = []
+    while frame is not None and len(found) < most:
+        found.append(f"{frame.f_globals.get('__name__', '?')}:{frame.f_code.co_name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return found
 
 
 def _ms(seconds: float) -> float:
