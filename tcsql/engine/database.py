@@ -263,6 +263,8 @@ class Database:
             self.auto_indexes.forget(old.id)
             old.shape_version += 1  # what was prepared for it is not to be used again
         if new is not None:
+            if old is None and len(self._tables) == 1:  # a request that named no table meant the only one
+                next(iter(self._tables.values())).shape_version += 1
             self._graveyard.exhume(new)
             self._tables[new.schema.name] = self._by_id[new.id] = new
             self._next_id = max(self._next_id, new.id + 1)

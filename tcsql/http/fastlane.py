@@ -93,7 +93,7 @@ class Lanes:
         return Connection(self, config, server_state, app_state, _loop)
 
     async def sweep(self) -> None:
-        """Close idle connections, once a second until cancelled. 0.1 us a connection."""
+        """Close idle connections and tidy up, once a second until cancelled. 0.1 us a connection."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             self.now_s = time.monotonic()
@@ -101,6 +101,7 @@ class Lanes:
             for connection in list(self._connections):
                 if connection.active_s < oldest:
                     connection.close_if_idle()
+            self.api.known.forget_stale()
 
     def block(self, data: bytes) -> _Block | None:
         """What a header block means (with the version before it); None when it is not ordinary."""

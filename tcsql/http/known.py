@@ -31,6 +31,7 @@ from tcsql.http import render
 #: What a server remembers. One entry takes about 1 KB; a client that varies its spelling only makes others learn again.
 MOST_KNOWN: Final = 4_096
 MOST_BYTES: Final = 1_024
+MOST_REQUEST_BYTES: Final = 2_048
 MOST_OPERANDS: Final = 4
 
 Key = tuple[bytes, ...]
@@ -40,9 +41,10 @@ Operands = Sequence[bytes]
 class Known:
     """One spelling of one shape. ``hits`` and ``rows``: what it has answered since it was last asked for them."""
 
-    __slots__ = ("body", "hits", "operation", "rows")
+    __slots__ = ("body", "hits", "operation", "prepared", "rows")
 
     def __init__(self, prepared: Prepared, query: Query) -> None:
+        self.prepared = prepared
         self.operation = "count" if isinstance(query, Count) else "select"
         self.hits = self.rows = 0
         #: The reply's body for plain operands; None when the careful way has to look at it.
@@ -87,6 +89,8 @@ def split(query: bytes) -> tuple[Key, Operands] | None:
     >>> split(b"command=select&where=uid:NUMEQ:5&limit_max=1")
     ((b'command=select&', b'limit_max=1', b'uid:NUMEQ'), [b'5'])
     """
+    if len(query) > MOST_BYTES:
+        return None  # the careful way has limits of its own
     if b"%" in query:  # decoding comes before splitting, so these mean the same in every place
         query = query.replace(b"%7C", b"|").replace(b"%3A", b":").replace(b"%7c", b"|").replace(b"%3a", b":")
     head, found, rest = query.partition(b"where=")
@@ -110,6 +114,8 @@ def _split_request(data: bytes) -> tuple[Key, Operands] | None:
     >>> _split_request(b"GET /?where=uid:NUMEQ:5&limit_max=1 HTTP/1.1")
     ((b'GET /?where=uid', b'NUMEQ', b'limit_max=1 HTTP/1.1'), (b'5',))
     """
+    if len(data) > MOST_REQUEST_BYTES:
+        return None
     pieces = data.split(b":", 2)
     if len(pieces) < 3:
         return None
@@ -120,14 +126,21 @@ def _split_request(data: bytes) -> tuple[Key, Operands] | None:
     last = not mark or b" " in where
     if last:  # the conditions are the last parameter
         where, _, tail = rest.partition(b" ")
-    first, _, second = where.partition(b"|")
+    first, bar, second = where.partition(b"|")
     name, _, operand = second.rpartition(b":")
     if first.isalnum():
         if operand.isalnum():  # last or not: what stands behind must not be taken for the other
             return (before, operator, tail, name, b" " if last else b"&"), (first, operand)
-        if not second:
+        if not bar:
             return (before, operator, tail, b" "), (first,)
     return (data,), ()
+
+
+def _is_cut_alike(key: Key, request: Key) -> bool:
+    """Whether both found the operands in the same places: a colon may stand in a name or a header, too."""
+    head, _, first, *others = key
+    column, operator, rest = request[0], request[1], request[3:4]
+    return column + b":" + operator == b"GET /?" + head + b"where=" + first and (not others or [*rest] == others)
 
 
 class KnownQueries:
@@ -164,27 +177,42 @@ class KnownQueries:
     def learn(self, text: bytes, query: Query, prepared: Prepared) -> None:
         """Remember what a query string meant."""
         parts = split(text)
-        if parts is None or len(text) > MOST_BYTES:
+        if parts is None or self._is_stopped:
             return
         key, operands = parts
+        if operands and (text.count(b"where=") > 1 or key[0][-1:] not in (b"", b"&")):
+            return  # a where that is no parameter, or one of several
         meant = [condition.operand.encode() for conjunction in query.where.any_of for condition in conjunction]
-        if self._is_stopped or meant != operands:
+        if meant != operands:
             return
-        if len(self._known) >= MOST_KNOWN:
+        old = self._known.get(key)
+        if old is not None:
+            if old.prepared is prepared:
+                return  # operands that it leaves to the careful way
+            self._gather()
+        elif len(self._known) >= MOST_KNOWN:
             self._forget()
-        self._gather()  # the entry may replace one
         self._known[key] = Known(prepared, query)
 
     def learn_request(self, data: bytes, text: bytes) -> None:
         """Remember a request that holds a known query string and is ordinary in every other way."""
         parts, of_request = split(text), _split_request(data)
-        if parts is None or of_request is None or len(data) > 2 * MOST_BYTES or [*parts[1]] != [*of_request[1]]:
+        if parts is None or of_request is None or [*parts[1]] != [*of_request[1]]:
+            return
+        if parts[1] and not _is_cut_alike(parts[0], of_request[0]):
             return
         known = self._known.get(parts[0])
         if known is not None:
             if len(self._requests) >= MOST_KNOWN:
+                self._gather()
                 self._requests.clear()
             self._requests[of_request[0]] = known
+
+    def forget_stale(self) -> None:
+        """Let go of tables and indexes that are gone: an entry holds them. 0.1 us an entry."""
+        for known in (self._known, self._requests):
+            for key in [key for key, each in known.items() if not each.prepared.is_current]:
+                self._take(known.pop(key))
 
     def _forget(self) -> None:
         self._gather()
@@ -192,10 +220,14 @@ class KnownQueries:
         self._requests.clear()
 
     def _gather(self) -> None:
-        for known in self._known.values():
-            self._answered[known.operation] += known.hits
-            self._rows += known.rows
-            known.hits = known.rows = 0
+        for known in (self._known, self._requests):
+            for each in known.values():
+                self._take(each)
+
+    def _take(self, known: Known) -> None:
+        self._answered[known.operation] += known.hits
+        self._rows += known.rows
+        known.hits = known.rows = 0
 
     def harvest(self) -> tuple[Counter[str], int]:
         """Answers by operation, and rows in them, since the last call: counted where they are given, without a call."""
