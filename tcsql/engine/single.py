@@ -68,12 +68,14 @@ class SingleInserts:
         return self.of(table).batch(change.rows[0]) if table is not None else None
 
     def of(self, table: Table) -> SingleRows:
+        """What is prepared for this table."""
         found = self._of.get(table.id)
         if found is None or found.table is not table:
             found = self._of[table.id] = SingleRows(table)
         return found
 
     def forget(self, table: Table) -> None:
+        """The table is gone."""
         self._of.pop(table.id, None)
 
 

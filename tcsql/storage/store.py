@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from tcsql.engine.change import (
     Batch,
@@ -44,19 +44,17 @@ from tcsql.storage.options import StoreOptions
 from tcsql.storage.pipeline import Pipeline
 from tcsql.storage.reader import ChangeReader, back_up
 from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket
+from tcsql.storage.turns import Turn, in_slices
 from tcsql.storage.waiters import LsnWaiters
 
 #: A query that is done in this time needs no turns.
 QUICK_S: Final = 0.001
-#: A query works this long before other requests get a turn.
-SLICE_S: Final = 0.005
 #: Background work: 4 ms, then a pause twice as long; a look every quarter of a second when there was none.
 MAINTAIN_SLICE_S: Final = 0.004
 _MAINTAIN_PAUSE_S: Final = 0.008
 _MAINTAIN_IDLE_S: Final = 0.25
 _SHRINKING: Final = (Delete, DeleteKeys, Truncate, DropTable, DropColumn, DropIndex)
 
-T = TypeVar("T")
 DurableListener = Callable[[int, Sequence[Ticket]], None]
 RevertListener = Callable[[TCSQLError], None]
 
@@ -82,7 +80,7 @@ class Store:
         self._changes = ChangeReader(file.path, options.vfs)
         self._in_memory = options.durability is Level.MEMORY
         self._pipeline = Pipeline(file, database, options.interval_ms / 1000, self)
-        self._turn_began: float | None = None
+        self._turn = Turn()
         self._waiters = LsnWaiters()
         self._on_durable: list[DurableListener] = []
         self._on_reverted: list[RevertListener] = []
@@ -143,12 +141,12 @@ class Store:
 
     async def run(self, query: Query) -> Result:
         """The answer, with other requests in between every 5 ms."""
-        return await _in_slices(self.database.steps(query))
+        return await in_slices(self.database.steps(query))
 
     async def explain(self, query: Query) -> dict[str, object]:
         """How the query is answered, found out in the same slices; ``time_us`` includes what came in between."""
         started = time.perf_counter()
-        plan = await _in_slices(self.database.explain_steps(query))
+        plan = await in_slices(self.database.explain_steps(query))
         return {**plan, "time_us": _us_since(started)}
 
     def explain_now(self, query: Query) -> dict[str, object]:
@@ -188,7 +186,7 @@ class Store:
         self._require_writable(changes)
         batch = self.database.check_row(changes)
         if batch is None:
-            batch = await _in_slices(self.database.check_steps(changes, self.options.clock()))
+            batch = await in_slices(self.database.check_steps(changes, self.options.clock()))
             self._require_writable(changes)
         # The batch holds until the next apply: no await between here and there.
         ticket = self._apply(batch, origin)
@@ -197,20 +195,8 @@ class Store:
         if ticket.level is Level.ALWAYS:
             await ticket.wait()
         else:
-            await self._give_way()
+            await self._turn.give_way()
         return Committed(ticket.lsn, ticket.tally)
-
-    async def _give_way(self) -> None:
-        """Writers that never have to wait get 5 ms of a turn of the event loop between them, then others run."""
-        now = time.perf_counter()
-        if self._turn_began is None:
-            self._turn_began = now
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        elif now - self._turn_began >= SLICE_S:
-            await asyncio.sleep(0)
-
-    def _end_turn(self) -> None:
-        self._turn_began = None
 
     @property
     def has_room(self) -> bool:
@@ -401,17 +387,3 @@ class Store:
 
 def _us_since(started: float) -> int:
     return round((time.perf_counter() - started) * 1e6)
-
-
-async def _in_slices(steps: Generator[None, None, T]) -> T:
-    """Drive steps to their result, giving way to others every 5 ms."""
-    until = time.perf_counter() + SLICE_S
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        if time.perf_counter() >= until:
-            await asyncio.sleep(0)
-            until = time.perf_counter() + SLICE_S
