@@ -32,6 +32,8 @@ from tcsql.engine.result import Page
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.errors import TooCostly
 from tcsql.schemafile import adopt_schema
+from tcsql.server import store_options
+from tcsql.settings import Settings
 from tcsql.sql import changes_of, create_table_sql
 from tcsql.storage import store as store_module
 from tcsql.storage.caretaker import HALF_LIFE_S, Caretaker
@@ -514,3 +516,8 @@ def test_a_schema_of_a_program_that_knew_no_automatic_indexes_is_read() -> None:
     data = plain.to_json()
     assert "forbidden" not in data and "automatic" not in data["indexes"][0]
     assert TableSchema.from_json(json.loads(json.dumps(data))) == plain
+
+
+def test_the_setting_reaches_the_store() -> None:
+    assert StoreOptions().auto_index and store_options(Settings()).auto_index
+    assert not store_options(Settings(auto_index=False)).auto_index
