@@ -12,6 +12,8 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any, Final
 
+import psutil  # type: ignore[import-untyped]  # ships no types
+
 from loadtest import wrk
 from loadtest.stacks import Stack
 from loadtest.template import Template
@@ -20,18 +22,28 @@ from loadtest.template import Template
 Cell = dict[str, Any]
 #: At least this share of its core taken: the generator was the limit, or near it.
 SATURATED: Final = 0.95
+#: More than this share of a core taken by strangers to the measurement: the cell is disturbed.
+DISTURBED: Final = 0.1
 
 
 def measure(stack: Stack, template: Template, connections: int, seconds: float, seed: int) -> Cell:
     """One cell of a stack that is awake."""
-    before = stack.cpu_s()
+    before, all_before = stack.cpu_s(), _all_cpu_s()
     found = wrk.run(stack.port, template, connections, seconds, seed)
     used = stack.cpu_s() - before
+    others = _all_cpu_s() - all_before - used - found.generator_core * found.seconds
     cell: Cell = {"stack": stack.name, "connections": connections, "per_s": round(found.per_s, 1), **asdict(found)}
     cell["server_core"] = round(used / found.seconds, 3)
+    cell["others_core"] = round(max(0.0, others / found.seconds), 3)
     cell["resident_bytes"] = stack.resident_bytes()
     cell["void"] = found.is_void
     return cell
+
+
+def _all_cpu_s() -> float:
+    """Processor time of everything on this machine, without interrupts."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system)
 
 
 def rounds(

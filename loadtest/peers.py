@@ -84,7 +84,8 @@ def _line(cell: Cell) -> str:
     errors = {name: count for name, count in cell.get("errors", {}).items() if count}
     void = f"  VOID {errors}" if cell["void"] else ""
     busy = "  generator at its limit" if cell["generator_core"] >= cells.SATURATED else ""
-    return f"{what}: {cell['per_s']:,.0f}/s, {times}{void}{busy}"
+    disturbed = "  disturbed" if cell.get("others_core", 0) > cells.DISTURBED else ""
+    return f"{what}: {cell['per_s']:,.0f}/s, {times}{void}{busy}{disturbed}"
 
 
 def main(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.report import number
-from loadtest.cells import Cell, chosen, middle
+from loadtest.cells import DISTURBED, SATURATED, Cell, chosen, middle
 from loadtest.goals import Judged, of_peak, of_reference, while_writing
 
 _METHOD: Final = Path(__file__).parent / "method.md"
@@ -142,7 +142,7 @@ def _rate(cells: Sequence[Cell]) -> str:
     early, late = middle(cells, "p50_ms"), middle(cells, "p99_ms")
     assert early is not None
     assert late is not None
-    busy = " *" if all(cell["generator_core"] >= 0.95 for cell in cells) else ""
+    busy = " *" if all(cell["generator_core"] >= SATURATED for cell in cells) else ""
     return f"{_of(middle(cells))} ({_ms(early)}, {_ms(late)}){busy}"
 
 
@@ -170,15 +170,19 @@ def ratios(section: Mapping[str, Any], connections: int) -> str:
 
 def void_cells(section: Mapping[str, Any]) -> str:
     void = [cell for cell in section["cells"] if cell["void"]]
+    disturbed = sum(cell["others_core"] > DISTURBED for cell in section["cells"])
+    quiet = (
+        f"In {disturbed:,} of {len(section['cells']):,} cells other programs took more than {DISTURBED:.0%} of a core."
+    )
     if not void:
-        return "No cell was void."
+        return f"No cell was void. {quiet}"
     rows = []
     for cell in void:
         errors = ", ".join(f"{name} {count:,}" for name, count in cell["errors"].items() if count) or "no answer at all"
         where = (str(cell["round"] + 1), f"{cell['connections']:,}", cell["query"])
         rows.append([section["stacks"][cell["stack"]]["title"], *where, f"{cell['requests']:,}", errors])
     heads = ("stack", "round", "connections", "query", "requests", "errors")
-    return "Void cells:\n\n" + table(heads, rows)
+    return f"{quiet} Void cells:\n\n" + table(heads, rows)
 
 
 def writes(section: Mapping[str, Any]) -> str:
