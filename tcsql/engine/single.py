@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from tcsql.engine.building import Build
 from tcsql.engine.change import Batch, Change, Row, RowOp, RowsBatch, Tally, Upsert
 from tcsql.engine.index import OrderedIndex
 from tcsql.engine.keys import Codec, Key, PackedCodec, PrimaryCodec
@@ -155,7 +156,11 @@ class SingleRows:
         self._plans.clear()
         self._enter = []
         if table.takes_single_rows:
-            self._enter = [*map(_entering, table.indexes.values()), _entering(table.primary)]
+            building = table.building
+            self._enter = [
+                _entering(index) if index.ready else _entering_behind(building[index])
+                for index in (*table.indexes.values(), table.primary)
+            ]
 
     def _new_plan(self, members: tuple[str, ...]) -> _Plan | None:
         if members in self._plans:
@@ -234,6 +239,17 @@ def _entering(index: OrderedIndex | TextIndex) -> Enter:
         return lambda row, pkey: index.add_key(None, make(row, pkey))
     name = index.declared[0].name
     return lambda row, pkey: index.add_key(row[name], make(row, pkey))
+
+
+def _entering_behind(build: Build) -> Enter:
+    """What enters a new row into an index under construction, if its turn has passed already."""
+    index = build.index
+
+    def enter(row: Row, pkey: Any) -> None:
+        if build.covers(pkey):
+            index.add(index.values(row), pkey)  # type: ignore[arg-type]  # values of the index itself
+
+    return enter
 
 
 def _key_maker(codec: Codec) -> Callable[[Row, Any], Key] | None:

@@ -112,8 +112,8 @@ class Table:
 
     @property
     def takes_single_rows(self) -> bool:
-        """Whether a new row has to enter every index and nothing else; holds for one ``shape_version``."""
-        return not (self._bulk or self.building)
+        """Whether a new row has to enter every index that covers it and nothing else; for one ``shape_version``."""
+        return not self._bulk
 
     def grown_by_one(self) -> None:
         """To be told after each row that entered by another way than ``apply``."""

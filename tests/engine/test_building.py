@@ -7,15 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
 from tcsql.engine import building
 from tcsql.engine.building import Build, distinct, scattered
-from tcsql.engine.change import RowOp
+from tcsql.engine.change import CreateIndex, CreateTable, RowOp, Upsert
+from tcsql.engine.database import Database
 from tcsql.engine.index import OrderedIndex
 from tcsql.engine.invariants import check_table
-from tcsql.engine.rows import encode
+from tcsql.engine.rows import decode, encode
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.table import Table
 from tests.pools import INT, VARCHAR
@@ -184,3 +186,28 @@ def test_a_table_may_shrink_while_it_is_looked_at(left: int, monkeypatch: pytest
     table.apply([RowOp(number, row(number), None) for number in range(left, 6_000)])
     finish(table)
     check_table(table)
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.name)
+def test_single_rows_enter_an_index_under_construction_by_the_short_way(definition: IndexDef) -> None:
+    database = Database()
+    rows = [decode(row(number)) for number in range(0, 4_000, 2)]
+    for change in (CreateTable(SCHEMA), Upsert("t", rows), CreateIndex("t", replace(definition, automatic=True))):
+        database.apply(database.check([change], datetime(2026, 11, 20)))
+    table = database.table("t")
+    draw = random.Random(3)
+    fresh = draw.sample(range(1, 6_000, 2), 150)
+    undos = []
+    while table.building:
+        batch = database.check_row([Upsert("t", [decode(row(fresh.pop()))])])
+        assert batch is not None, "it is a plain row"
+        undos.append(database.apply(batch))
+        database.maintain(iter([True, False]).__next__)
+        if draw.random() < 0.3:
+            database.revert(undos.pop())
+    assert len(undos) > 10
+    database.check_invariants()
+    for undo in reversed(undos):
+        database.revert(undo)
+    database.check_invariants()
+    assert len(table) == 2_000
