@@ -225,6 +225,8 @@ class KnownQueries:
                 self._take(each)
 
     def _take(self, known: Known) -> None:
+        if not known.hits:
+            return
         self._answered[known.operation] += known.hits
         self._rows += known.rows
         known.hits = known.rows = 0
