@@ -168,8 +168,8 @@ class StoreFile:
         if upserts is None:
             return False
         state = State(last, ceiling, self._floor(last, ceiling, None), clean=False)
-        logged = (None, None) if record is None else (record.changes, payload)
-        statement, values = upserts.insert((last, ceiling, state.log_floor, *logged))
+        logged = None if record is None else (record.changes, payload)
+        statement, values = upserts.insert(last, ceiling, state.log_floor, logged)
         with self._or_roll_back():
             if upserts.table_id not in self._groups:
                 for create in fileformat.create_group(upserts.table_id):

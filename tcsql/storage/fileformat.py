@@ -103,8 +103,11 @@ def upsert_rows(table_id: int, count: int) -> str:
     return _on_rows(table_id, statement).replace("@values", ",".join(["(?1,?,CAST(? AS TEXT))"] * count))
 
 
-#: Of the temporary view that takes a whole transaction: a row has the first three, the end of it the others.
-_GROUP_COLUMNS: Final = "layout, pkey, row, lsn, ceiling, log_floor, ops, payload, next"
+#: Columns of the temporary view that takes a whole transaction. ``kind`` tells what the others are:
+#: NULL: layout, key and row; 1: lsn, ceiling and log floor; 2: lsn, changes and payload; 3: the counter is b.
+_GROUP_COLUMNS: Final = "a, b, c, kind"
+#: Rows of such a transaction; its statement too stays below 16 KiB.
+GROUP_ROWS: Final = 1_024
 
 
 def _on_group(table_id: int, statement: str) -> str:
@@ -121,15 +124,15 @@ def create_group(table_id: int) -> tuple[str, ...]:
         _on_group(table_id, statement)
         for statement in (
             "DROP VIEW IF EXISTS temp.@group",
-            "CREATE TEMP VIEW @group (@columns) AS SELECT 1, 2, 3, 4, 5, 6, 7, 8, 9",
-            """CREATE TEMP TRIGGER @group_row INSTEAD OF INSERT ON @group WHEN NEW.lsn IS NULL BEGIN
-                INSERT INTO @rows (layout, pkey, row) VALUES (NEW.layout, NEW.pkey, CAST(NEW.row AS TEXT))
+            "CREATE TEMP VIEW @group (@columns) AS SELECT 1, 2, 3, 4",
+            """CREATE TEMP TRIGGER @group_row INSTEAD OF INSERT ON @group WHEN NEW.kind IS NULL BEGIN
+                INSERT INTO @rows (layout, pkey, row) VALUES (NEW.a, NEW.b, CAST(NEW.c AS TEXT))
                     ON CONFLICT (pkey) DO UPDATE SET layout=excluded.layout, row=excluded.row;
             END""",
-            """CREATE TEMP TRIGGER @group_end INSTEAD OF INSERT ON @group WHEN NEW.lsn IS NOT NULL BEGIN
-                INSERT OR REPLACE INTO counters SELECT @id, NEW.next WHERE NEW.next IS NOT NULL;
-                INSERT INTO changes SELECT NEW.lsn, NEW.ops, CAST(NEW.payload AS TEXT) WHERE NEW.payload IS NOT NULL;
-                UPDATE state SET lsn=NEW.lsn, ceiling=NEW.ceiling, log_floor=NEW.log_floor, clean=0;
+            """CREATE TEMP TRIGGER @group_end INSTEAD OF INSERT ON @group WHEN NEW.kind IS NOT NULL BEGIN
+                UPDATE state SET lsn=NEW.a, ceiling=NEW.b, log_floor=NEW.c, clean=0 WHERE NEW.kind = 1;
+                INSERT INTO changes SELECT NEW.a, NEW.b, CAST(NEW.c AS TEXT) WHERE NEW.kind = 2 AND NEW.c IS NOT NULL;
+                INSERT OR REPLACE INTO counters SELECT @id, NEW.b WHERE NEW.kind = 3 AND NEW.b IS NOT NULL;
             END""",
         )
     )
@@ -141,9 +144,9 @@ def drop_group(table_id: int) -> str:
 
 @cache
 def insert_group(table_id: int, count: int) -> str:
-    """Parameters: layout, key and row bytes for each of ``count`` rows, then the columns of the end."""
-    statement = "INSERT INTO temp.@group (@columns) VALUES @values(NULL,NULL,NULL,?,?,?,?,?,?)"
-    return _on_group(table_id, statement).replace("@values", "(?1,?,?,NULL,NULL,NULL,NULL,NULL,NULL)," * count)
+    """Parameters: layout, key and row bytes for each of ``count`` rows, then those of the kinds 1, 2 and 3."""
+    statement = "INSERT INTO temp.@group (@columns) VALUES @values(?,?,?,1),(?,?,?,2),(NULL,?,NULL,3)"
+    return _on_group(table_id, statement).replace("@values", "(?1,?,?,NULL)," * count)
 
 
 @cache

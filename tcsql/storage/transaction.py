@@ -23,6 +23,7 @@ from tcsql.storage import changelog, fileformat
 from tcsql.storage.sqlite import Key, StoredTable
 
 T = TypeVar("T")
+Values = tuple[int | str | bytes | None, ...]
 
 
 class Entry(Protocol):
@@ -44,11 +45,13 @@ class Upserts(NamedTuple):
     rows: list[tuple[Key, bytes | None]]
     counter: str | None
 
-    def insert(self, end: tuple[int, int, int, int | None, bytes | None]) -> tuple[str, tuple[object, ...]]:
-        """The one statement that writes them, and its values; ``end``: lsn, ceiling, log floor, and the record."""
-        (rows,) = _chunks(self.rows)
-        statement = fileformat.insert_group(self.table_id, len(rows))
-        return statement, (self.layout, *chain.from_iterable(rows), *end, self.counter)
+    def insert(self, last: int, ceiling: int, floor: int, record: tuple[int, bytes] | None) -> tuple[str, Values]:
+        """The one statement that writes them, and its values; ``record``: what goes into the change log."""
+        size = fileformat.padded(len(self.rows))
+        rows = self.rows + self.rows[-1:] * (size - len(self.rows))
+        changes, payload = (None, None) if record is None else record
+        end = (last, ceiling, floor, last, changes, payload, self.counter)
+        return fileformat.insert_group(self.table_id, size), (self.layout, *chain.from_iterable(rows), *end)
 
 
 class Transaction:
@@ -123,7 +126,7 @@ class Transaction:
         if len(self._rows) != 1 or self.positions or not self._counters.keys() <= self._rows.keys():
             return None
         ((table_id, rows),) = self._rows.items()
-        if len(rows) > fileformat.ROWS_PER_STATEMENT or None in rows.values():
+        if len(rows) > fileformat.GROUP_ROWS or None in rows.values():
             return None
         table = self.tables[table_id]
         counter = self._counters.get(table_id, table.auto_increment)

@@ -36,4 +36,5 @@ def test_the_largest_statement_stays_in_sqlites_statement_cache() -> None:
     # apsw keeps statements of up to 16,384 bytes prepared; a longer one would be compiled for every group.
     longest = 2**31
     assert len(fileformat.upsert_rows(longest, fileformat.ROWS_PER_STATEMENT)) < 16_384
+    assert len(fileformat.insert_group(longest, fileformat.GROUP_ROWS)) < 16_384
     assert len(fileformat.delete_rows(longest, fileformat.ROWS_PER_STATEMENT)) < 16_384

@@ -35,7 +35,7 @@ def history(random: Random) -> list[list[Change]]:
                     [Upsert("counted", [{"id": 2**63 + key, "title": "large"}])],
                     [Upsert("named", [{"name": f"n,{key}", "hits": number}])],
                     [Upsert("pairs", [{"a": "x,y", "b": key, "c": None}])],
-                    posts(*range(300)) if number % 9 == 0 else posts(1),
+                    posts(*range(300 if number % 2 else 1_100)) if number % 9 == 0 else posts(1),
                     [*posts(1), Upsert("named", [{"name": "both"}])],
                     [Delete("posts", Filter(((Condition("id", Operator.NUMEQ, str(key)),),)))],
                     [Truncate("named")] if number % 7 == 0 else posts(2),
