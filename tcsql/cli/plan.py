@@ -21,6 +21,9 @@ def plan_of(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield f"\n{safe(where)}: {size} rows"
         rows = [_row(access, _spelt(access) in chosen) for access in alternative["accesses"]]
         yield table_of(list(rows[0]), [list(row.values()) for row in rows]) if rows else "no index answers it"
+    for access in plan["chosen"]:
+        for why in access["why"]:
+            yield f"\n{safe(access['index'])} was built by itself: {safe(why)}"
     if plan["advice"]:
         yield f"\nadvice: {safe(plan['advice'])}"
 
