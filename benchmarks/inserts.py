@@ -9,6 +9,11 @@ Three ways to look at ``Store.submit`` at durability ``always``, into a table of
               for the interpreter; with so many microseconds of other work per insert on the loop
     wire      the same behind a server that does nothing else: a few lines of HTTP on asyncio, no checks, no routes;
               the load comes from ``benchmarks.generator`` in a process of its own. No real server can be faster.
+
+Processor time is what to compare: rates depend on the disk and on what else the machine does. Beside the version that
+knew one way for all writes, in interleaved runs on a store in memory files: the loop's thread 37.5 us an insert before
+and 14.5 after (single rows checked and applied by ``engine/single``), the committer's 7.5 and 5.2 (a group in one
+statement, ``storage/fileformat``); behind the smallest server 54 us and 29.
 """
 
 from __future__ import annotations

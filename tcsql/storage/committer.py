@@ -6,7 +6,7 @@ and gets one call back per group. While a group is being written and synced, the
 After a failed transaction the thread stands still until the loop has reverted everything not yet durable and
 has said ``resume``: nothing that was built on refused rows can be written in between.
 
-The thread needs Python's interpreter lock a few times for each group, and a busy event loop gives it away only
+The thread needs Python's interpreter lock two or three times for each group, and a busy event loop gives it away only
 every switch interval: 5 ms by default, 0.5 ms from here on (a group of 64 rows beside a loop that never rests:
 12 ms before, 2 ms after; the loop loses nothing measurable).
 """
