@@ -181,7 +181,7 @@ async def wire(store: Store, users: int) -> str:
     arguments = (host, port, CLIENTS, _WIRE_S, 2 * _FIRST_ID, users)
     command = [sys.executable, "-m", "benchmarks.generator", *map(str, arguments)]
     groups, commits = (int(str(store.status()[name])) for name in ("groups", "commits"))
-    began, own, other = time.perf_counter(), time.thread_time(), committer_s()
+    own, other = time.thread_time(), committer_s()
     child = await asyncio.create_subprocess_exec(*command, env=environment(), stdout=asyncio.subprocess.PIPE)
     output, _ = await child.communicate()
     own, other = time.thread_time() - own, committer_s() - other
