@@ -90,7 +90,8 @@ def connected(port: int) -> int:
     local, ours = f"{_LOOPBACK}:{port:04X}", f"{_LOOPBACK}:"
     lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
     found = (line.split(maxsplit=4) for line in lines)
-    return sum(f[1] == local and f[3] == _ESTABLISHED and not f[2].startswith(ours) for f in found)
+    # By the other end: the list is not read in one moment, and what changes meanwhile may stand in it twice.
+    return len({f[2] for f in found if f[1] == local and f[3] == _ESTABLISHED and not f[2].startswith(ours)})
 
 
 def overflows() -> int:
