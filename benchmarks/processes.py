@@ -78,7 +78,7 @@ class Child:
 
 @contextmanager
 def tcsql_server(data: Path, *options: str) -> Iterator[Child]:
-    """``tcsql serve`` on a data directory with its default settings but ``options``, from its start to its clean end."""
+    """``tcsql serve`` on a data directory with its default settings but ``options``, from start to clean end."""
     command = [sys.executable, "-m", "tcsql", "serve", "--data", str(data), "--host", "127.0.0.1", "--port", "0"]
     command += options
     with _child(command, data.parent) as child:
