@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from tcsql.engine import evolution
 from tcsql.engine.advisor import NOTED_ROWS, useful_rows
-from tcsql.engine.aggregate import group_steps
 from tcsql.engine.autoindex import AutoIndexes
 from tcsql.engine.change import (
     Batch,
@@ -29,16 +28,17 @@ from tcsql.engine.change import (
     Upsert,
 )
 from tcsql.engine.executor import Executor, PinnedExecutor, Work
-from tcsql.engine.explain import advice, explain
+from tcsql.engine.explain import advice
 from tcsql.engine.graveyard import Graveyard
-from tcsql.engine.invariants import check_table
-from tcsql.engine.page import PageSearch
+from tcsql.engine.invariants import check_tables
+from tcsql.engine.patience import batch_of
 from tcsql.engine.planner import KEY_ONLY_COST, Planner
 from tcsql.engine.prepared import PreparedQueries
-from tcsql.engine.query import Count, Group, Query, Select, columns_of, filter_columns
-from tcsql.engine.result import CountResult, Result
+from tcsql.engine.query import Query, columns_of, filter_columns
+from tcsql.engine.result import Result
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.single import SingleInserts
+from tcsql.engine.slices import RESTARTS, explained, finish, lasting, restarting, run
 from tcsql.engine.status import table_status
 from tcsql.engine.table import Table
 from tcsql.engine.writes import RowWriter
@@ -46,8 +46,6 @@ from tcsql.errors import TooCostly, UnknownTable, UnsupportedStatement, did_you_
 
 #: L-7: rows one query may examine.
 QUERY_BUDGET_ROWS = 2_000_000
-#: A scan that was overtaken by writes this often works on references taken in one slice instead.
-RESTARTS = 3
 
 Undo = list[Callable[[], None]]
 T = TypeVar("T")
@@ -115,7 +113,8 @@ class Database:
     def check_steps(self, changes: Sequence[Change], now: datetime) -> Generator[None, None, Batch]:
         """``check`` in slices: an update or delete may have to search. The batch holds until the next ``apply``.
 
-        When a table concerned has changed between two slices it begins again, the last time without a break.
+        When a table concerned has changed between two slices it begins again, the last time on the rows of one moment,
+        or, if there are several changes, without a break.
         """
         if all(isinstance(change, SchemaChange) for change in changes):
             return self._check_schemas(changes, now)  # type: ignore[arg-type]  # just tested
@@ -131,7 +130,18 @@ class Database:
                 yield
                 if any(self._tables.get(name) is not w.table or w.is_overtaken for name, w in writers.items()):
                     break
+        alone = changes[0] if len(changes) == 1 else None
+        if isinstance(alone, (Update, Delete)):
+            return (yield from self._check_patiently(alone, now))
         return finish(self._check_rows(changes, now, {}))
+
+    def _check_patiently(self, change: Update | Delete, now: datetime) -> Generator[None, None, Batch]:
+        while True:
+            table = self.table(change.table)
+            table.schema.require(filter_columns(change.where))
+            steps = batch_of(table, self._planner(table), Work(self.query_budget_rows), change, now)
+            if (batch := (yield from lasting(self._tables, table, steps))) is not None:
+                return batch[0]
 
     def _check_rows(
         self, changes: Sequence[Change], now: datetime, writers: dict[str, RowWriter]
@@ -142,7 +152,7 @@ class Database:
             writer = writers.get(change.table)
             if writer is None:
                 table = self.table(change.table)
-                executor = self._executor(table, Work(self.query_budget_rows))
+                executor = Executor(table, self._planner(table), Work(self.query_budget_rows))
                 writer = writers[change.table] = RowWriter(table, executor, now)
             if isinstance(change, (Update, Delete)):
                 writer.table.schema.require(filter_columns(change.where))
@@ -328,7 +338,7 @@ class Database:
 
     def _answered(self, query: Query, executor: Executor) -> Generator[None, None, Result]:
         try:
-            result = yield from _run(query, executor)
+            result = yield from run(query, executor)
         except TooCostly:
             self.note(query, executor.work.examined, 0)
             raise
@@ -353,7 +363,7 @@ class Database:
 
     def explain_steps(self, query: Query) -> Generator[None, None, dict[str, object]]:
         """The same in slices: explaining a query means answering it."""
-        return self._seeing_one_state(query, _explained)
+        return self._seeing_one_state(query, explained)
 
     def _seeing_one_state(
         self, query: Query, attempt: Callable[[Query, Executor], Generator[None, None, T]]
@@ -362,32 +372,17 @@ class Database:
             table = self.table(query.table)
             if number:
                 table.schema.require(columns_of(query))
-            version = table.version
-            steps = attempt(query, self._executor(table, self._work(table, query)))
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as stop:
-                    result: T = stop.value
-                    return result
-                yield
-                if table.version != version or self._tables.get(query.table) is not table:
-                    break
+            steps = attempt(query, Executor(table, self._planner(table), self._work(table, query)))
+            if (found := (yield from restarting(self._tables, table, steps))) is not None:
+                return found[0]
         while True:
             table = self.table(query.table)
-            schema = table.schema
-            schema.require(columns_of(query))
+            table.schema.require(columns_of(query))
             pinned = PinnedExecutor(table, self._planner(table), self._work(table, query))
             pinned.pin(query.where)
-            steps = attempt(query, pinned)
             try:
-                while self._tables.get(query.table) is table and table.schema is schema:
-                    try:
-                        next(steps)
-                    except StopIteration as stop:
-                        found: T = stop.value
-                        return found
-                    yield
+                if (found := (yield from lasting(self._tables, table, attempt(query, pinned)))) is not None:
+                    return found[0]
             finally:
                 pinned.end()
 
@@ -400,37 +395,6 @@ class Database:
             planner = self._planners[table.id] = Planner(table)
         return planner
 
-    def _executor(self, table: Table, work: Work) -> Executor:
-        return Executor(table, self._planner(table), work)
-
     def check_invariants(self) -> None:
         """AssertionError with what is wrong. O(all entries)."""
-        assert {table.schema.name for table in self._by_id.values()} == set(self._tables), "names and ids disagree"
-        for name, table in self._tables.items():
-            assert table.schema.name == name, f"{name} is called {table.schema.name}"
-            check_table(table)
-
-
-def finish(steps: Generator[None, None, T]) -> T:
-    """Drive steps to their result without a break."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-
-
-def _explained(query: Query, executor: Executor) -> Generator[None, None, dict[str, object]]:
-    yield from _run(query, executor)
-    return explain(executor, query)
-
-
-def _run(query: Query, executor: Executor) -> Generator[None, None, Result]:
-    match query:
-        case Select():
-            return (yield from PageSearch(executor, query).run())
-        case Count():
-            return CountResult((yield from executor.count(query.where)))
-        case Group():
-            return (yield from group_steps(executor, query))
+        check_tables(self._tables, self._by_id)

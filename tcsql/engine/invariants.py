@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tcsql.engine.index import OrderedIndex
 from tcsql.engine.rows import decode
 from tcsql.engine.table import Table
+
+
+def check_tables(by_name: Mapping[str, Table], by_id: Mapping[int, Table]) -> None:
+    """AssertionError when names and ids disagree, or with what is wrong in a table. O(all entries)."""
+    assert {table.schema.name for table in by_id.values()} == set(by_name), "names and ids disagree"
+    for name, table in by_name.items():
+        assert table.schema.name == name, f"{name} is called {table.schema.name}"
+        check_table(table)
 
 
 def check_table(table: Table) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcsql.engine import executor
-from tcsql.engine.change import AddColumn, Change, CreateTable, DeleteKeys, DropColumn, Upsert
+from tcsql.engine.change import AddColumn, Change, CreateTable, Delete, DeleteKeys, DropColumn, Update, Upsert
 from tcsql.engine.database import RESTARTS, Database
 from tcsql.engine.query import Condition, Count, Filter, Operator, Select
 from tcsql.engine.result import CountResult, Page
@@ -134,4 +134,36 @@ def test_a_watched_scan_begins_again_when_columns_change_and_lets_go_when_it_is_
         commit(watched, Upsert("t", [{"id": 9_000 + number, "n": 6}]))
     assert watched.table("t").rows.watchers
     left.close()
+    assert not watched.table("t").rows.watchers
+
+
+@pytest.mark.parametrize("change", ["update", "delete"])
+def test_an_overtaken_change_acts_on_the_rows_as_they_are_at_its_end(watched: Database, change: str) -> None:
+    dice = random.Random(5)
+    three = Filter(((Condition("n", Operator.NUMEQ, "3"),),))
+    wanted = Update("t", three, {"n": 77}) if change == "update" else Delete("t", three)
+    steps = watched.check_steps([wanted], NOW)
+    slices = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            batch = stop.value
+            break
+        slices += 1
+        number = dice.randrange(2_000)  # in and out of what is searched, before and behind where the search is
+        commit(
+            watched, Upsert("t", [{"id": number, "n": 3}, {"id": number // 2, "n": 4}, {"id": 4_000 + slices, "n": 3}])
+        )
+        commit(watched, DeleteKeys("t", [dice.randrange(2_000)]))
+    assert slices > RESTARTS + 5
+    expected = {json.loads(data)["id"] for data in watched.rows("t") if json.loads(data)["n"] == 3}
+    counter = watched.table("t").auto_increment
+    watched.apply(batch)
+    assert {op.pkey for op in batch.parts[0].ops} == expected
+    left = [json.loads(data) for data in watched.rows("t")]
+    assert not [row for row in left if row["n"] == 3]
+    assert len([row for row in left if row["n"] == 77]) == (len(expected) if change == "update" else 0)
+    assert watched.table("t").auto_increment == counter
+    watched.check_invariants()
     assert not watched.table("t").rows.watchers
