@@ -12,8 +12,10 @@ from tcsql.engine import (
     directory,
     dismantling,
     executor,
+    firstkeys,
     gather,
     index,
+    keyorder,
     manyrows,
     packed,
     page,
@@ -51,7 +53,15 @@ SMALL: tuple[tuple[object, str, object], ...] = (
     (cost, "MIN_WALK_ROWS", 4),
     (planner, "MAX_RUNS", 3),
     (page, "FEW_ROWS", 2),
-    (page, "KEYS_PER_SLICE", 3),
+    (page, "MATCHES_PER_SLICE", 3),
+    (page, "MOST_UNITED", 5),
+    (firstkeys, "KEYS_PER_SLICE", 3),
+    (cost, "LEAST_BY_BLOCKS", 3),
+    (keyorder, "OPEN_COST", 0.3),
+    (keyorder, "HEAP_COST", 0.01),
+    (keyorder, "KEY_COST", 0.01),
+    (keyorder, "MOST_PARTS", 6),
+    (keyorder, "BLOCKS_PER_STEP", 2),
 )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
+from tcsql.engine.keyorder import key_order
 from tcsql.engine.needles import may_spare
 from tcsql.engine.order import Order
 from tcsql.engine.planner import GUESS, KEY_ONLY_COST, SORT_COST, Access, Planner
@@ -13,9 +14,13 @@ from tcsql.engine.query import Conjunction
 from tcsql.engine.table import Table
 
 #: A row that is told by its bytes not to match, without being decoded.
-NEEDLE_COST: Final = 0.2
+NEEDLE_COST: Final = 0.3
+#: A row that is fetched, decoded and tested.
+TEST_COST: Final = 4.0
 #: A walk below this is not worth interrupting.
-MIN_WALK_ROWS: Final = 500
+MIN_WALK_ROWS: Final = 100
+#: So few keys are sorted sooner than a second way is thought about.
+LEAST_BY_BLOCKS: Final = 1_000
 #: Inclusion and exclusion over k alternatives asks 2**k - 1 sizes; beyond 3 a scan is the honest way.
 MAX_UNION_TERMS: Final = 3
 
@@ -46,23 +51,65 @@ def estimate_matches(accesses: Sequence[Access], rows: int) -> float:
     return estimate
 
 
-def choose(accesses: Sequence[Access], order: Order, need: int, rows: int) -> Access:
-    """The cheapest access for the first ``need`` rows in order; sets ``cost`` on all of them."""
-    matches = estimate_matches(accesses, rows)
+def choose(accesses: Sequence[Access], order: Order, need: int, table: Table) -> Access:
+    """The cheapest access for the first ``need`` rows in order; sets ``cost`` and ``by_blocks`` on all of them."""
+    matches = estimate_matches(accesses, len(table))
     for access in accesses:
         access.cost = _cost(access, order, need, matches)
+        access.by_blocks = False
+        if not order.terms and not access.ordered and access.size > LEAST_BY_BLOCKS:
+            _weigh_blocks(access, need, matches, table)
     return min(accesses, key=lambda access: (access.cost, access.size))
 
 
 def _cost(access: Access, order: Order, need: int, matches: float) -> float:
-    if access.ordered:
-        if not access.residual:
-            return float(min(access.size, need * max(1, len(access.streams)) if len(access.streams) > 1 else need))
-        walked = walk_rows(need * max(1, len(access.streams)), access.size, matches)
-        return min(walked, need + walked * NEEDLE_COST) if may_spare(access.residual) else walked
+    streams = len(access.streams)
+    if access.ordered and access.residual:
+        return _walk_cost(access, need, walk_rows(need * max(1, streams), access.size, matches))
+    if access.ordered and streams <= 1:
+        return float(min(access.size, need))
     if not order.terms and access.exact:
-        return access.size * KEY_ONLY_COST
-    return access.size * SORT_COST
+        return access.size * KEY_ONLY_COST + streams + min(access.size, need)
+    return float(min(access.size, need * streams)) if access.ordered else _whole_cost(access, order)
+
+
+def _whole_cost(access: Access, order: Order) -> float:
+    """Reading all rows, to test or to sort them."""
+    if order.terms:
+        return access.size * SORT_COST
+    return access.size * (TEST_COST if access.residual else SORT_COST)
+
+
+def _walk_cost(access: Access, need: int, walked: float) -> float:
+    tested = walked * TEST_COST
+    return min(tested, need + walked * NEEDLE_COST) if may_spare(access.residual) else tested
+
+
+def _weigh_blocks(access: Access, need: int, matches: float, table: Table) -> None:
+    """Read it by primary key, block by block, if that is cheaper than sorting it."""
+    by_key = key_order(table.schema, access)
+    if by_key is None:
+        return
+    keys: Any = table.primary.whole
+    if access.residual:
+        rows = walk_rows(need, access.size, matches)
+        price = _walk_cost(access, need, rows)
+    else:
+        rows, price = float(need), float(need)
+    price += by_key.cost(rows, keys[0], keys[len(keys) - 1])
+    if price < access.cost:
+        access.cost, access.by_blocks = price, True
+
+
+def most_cost(access: Access, order: Order) -> float:
+    """What an access costs at most: an estimate of how matches lie has no share in it."""
+    return access.cost if not access.residual else access.size * (SORT_COST if order.terms else TEST_COST)
+
+
+def fallback(accesses: Sequence[Access], walked: Access, order: Order) -> Access:
+    """What to take when a walk has found too little."""
+    others = [access for access in accesses if access is not walked]
+    return min(others or accesses, key=lambda access: most_cost(access, order))
 
 
 def walk_rows(need: int, size: int, matches: float) -> float:
@@ -70,10 +117,12 @@ def walk_rows(need: int, size: int, matches: float) -> float:
     return min(float(size), need * size / matches) if matches > 0 else float(size)
 
 
-def walk_bound(accesses: Sequence[Access], walked: Access) -> int:
-    """Rows an ordered walk may examine before the best access that is bounded by its own size takes over."""
-    others = [access.size for access in accesses if access is not walked]
-    return max(MIN_WALK_ROWS, 2 * min(others)) if others else walked.size + 1
+def walk_bound(accesses: Sequence[Access], walked: Access, order: Order) -> int:
+    """Rows a walk may examine before the best access that is bounded by its own size takes over."""
+    if len(accesses) < 2:
+        return walked.size + 1
+    each = NEEDLE_COST if may_spare(walked.residual) else TEST_COST
+    return max(MIN_WALK_ROWS, int(most_cost(fallback(accesses, walked, order), order) / each))
 
 
 def union_size(planner: Planner, table: Table, conjunctions: Sequence[Conjunction]) -> int | None:

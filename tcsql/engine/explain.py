@@ -20,7 +20,7 @@ def explain(executor: Executor, query: Query) -> dict[str, object]:
     for conjunction in conjunctions_of(query.where):
         accesses = executor.planner.accesses(conjunction, order)
         if isinstance(query, Select):
-            cost.choose(accesses, order, need, len(table))
+            cost.choose(accesses, order, need, table)
         else:
             for access in accesses:
                 access.cost = 0.0 if access.exact else float(access.size)
@@ -61,6 +61,7 @@ def _access(table: Table, access: Access) -> dict[str, object]:
         "exact": access.exact,
         "gives_order": access.ordered,
         "backwards": access.ordered and access.reverse,
+        "by_blocks": access.by_blocks,
         "left_to_test": [_condition(condition) for condition in access.residual],
         "cost": round(access.cost, 1),
         "automatic": index.definition.automatic,

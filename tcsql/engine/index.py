@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from tcsql.engine import postings
 from tcsql.engine.change import Row
 from tcsql.engine.directory import Directory
-from tcsql.engine.keys import Codec, Key, KeyValue, Leaf, sort_key_reader
+from tcsql.engine.keys import Codec, Key, KeyValue, Leaf, Stretch, sort_key_reader
 from tcsql.engine.packed import BlockList
 from tcsql.engine.schema import Column, IndexDef
 from tcsql.engine.spans import EVERY_VALUE, Span
@@ -46,6 +46,9 @@ class Run(Protocol):
 
     def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
         """Positions before and behind the entry with these values (they decide a row), clamped. O(log n)."""
+
+    def stretches(self, most: int) -> tuple[Codec, list[Stretch]] | None:
+        """The leaves and positions it consists of; None when they are more than ``most``. O(leaves)."""
 
 
 def _known(codec: Codec, values: Mapping[str, KeyValue]) -> list[KeyValue]:
@@ -85,6 +88,9 @@ class LeafRun:
         before = self._codec.first(self._leaf, prefix) - self._start
         behind = self._codec.last(self._leaf, prefix) - self._start
         return max(0, min(before, self.size)), max(0, min(behind, self.size))
+
+    def stretches(self, most: int) -> tuple[Codec, list[Stretch]] | None:
+        return self._codec, [(self._leaf, self._start, self._start + self.size)]
 
 
 class DirectoryRun:
@@ -130,6 +136,20 @@ class DirectoryRun:
             prefix = _known(index.codec, values)
             before, behind = base + index.codec.first(leaf, prefix), base + index.codec.last(leaf, prefix)
         return max(0, min(before, self.size)), max(0, min(behind, self.size))
+
+    def stretches(self, most: int) -> tuple[Codec, list[Stretch]] | None:
+        """A range of values consists of whole leaves."""
+        index, left = self._index, self.size
+        found: list[Stretch] = []
+        for value in index.directory.walk(self._base, False)[0] if left else ():
+            if left <= 0:
+                break
+            if len(found) == most:
+                return None
+            leaf = index.leaves[value]
+            found.append((leaf, 0, len(leaf)))
+            left -= len(leaf)
+        return index.codec, found
 
 
 class OrderedIndex:

@@ -2,95 +2,39 @@
 
     by position   one access gives the order and leaves nothing to test: skip, page and total are arithmetic on
                   run sizes, O(log n + page) at any depth
-    by keys       one access leaves nothing to test, and the order is the primary key's: its keys are sorted
+    by keys       accesses leave nothing to test, and the order is the primary key's: the first keys of each, which are
+                  sorted, or read block by block (see keyorder)
     by search     everything else: ordered accesses are walked from the cursor until the page is full, others are
                   read whole; the rows are collected by the order's key and pruned as they come (top-k)
 
-An ordered walk that has examined twice what the best bounded access holds gives up and takes that one.
+A walk that has cost as much as the best bounded access would gives up and takes that one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
-from itertools import islice
-from operator import attrgetter
 from typing import Final
 
 from tcsql.engine import cost
 from tcsql.engine.change import Row
+from tcsql.engine.collector import Collector, Match
 from tcsql.engine.cursors import cursor_writer, hash_of, read_cursor
-from tcsql.engine.executor import Executor, Steps, Take, conjunctions_of, once
+from tcsql.engine.executor import Executor, Take, conjunctions_of, once
+from tcsql.engine.firstkeys import FirstKeys
+from tcsql.engine.keyorder import key_order
 from tcsql.engine.order import Order, SortTuple
 from tcsql.engine.planner import Access, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
 from tcsql.engine.rows import decode, project
-from tcsql.engine.selection import BUCKET_ITEMS, window_steps
 from tcsql.engine.streams import pkeys_between, seek
 from tcsql.engine.values import PKey
 
-#: Sorting this many keys takes less than a millisecond.
-KEYS_PER_SLICE: Final = 5_000
 #: Reading and sorting so few rows costs no more than working out another access.
 FEW_ROWS: Final = 128
-_KEY: Final = attrgetter("key")
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One matching row with its place in the order (empty when it came by position)."""
-
-    key: SortTuple
-    pkey: PKey
-    data: bytes
-
-
-class Collector:
-    """Keeps the first ``need`` matches in order (the last ones if ``tail``), each row once.
-
-    About 4 x need + 1,000 are held between prunings, so n rows cost O(n log need) and little memory. A small need is
-    pruned as matches come; a large one by ``collect``, in steps, or its sort would hold up every other request.
-    """
-
-    def __init__(self, need: int, tail: bool) -> None:
-        self._need = need
-        self._limit = 4 * need + 1_000
-        self._tail = tail
-        self._small = self._limit <= BUCKET_ITEMS
-        self._held: dict[PKey, Match] = {}
-        #: The last key that was kept by a pruning: what lies beyond it is not worth holding.
-        self._bound: SortTuple | None = None
-
-    def add(self, match: Match) -> None:
-        """Take a match, unless enough better ones are known."""
-        if self._bound is not None and (match.key < self._bound if self._tail else match.key > self._bound):
-            return
-        self._held[match.pkey] = match
-        if self._small and len(self._held) > self._limit:
-            held = sorted(self._held.values(), key=_KEY)
-            self._hold(held[-self._need :] if self._tail else held[: self._need])
-
-    def _hold(self, matches: list[Match]) -> None:
-        self._held = {match.pkey: match for match in matches}
-        self._bound = matches[0 if self._tail else -1].key
-
-    def collect(self, matching: Steps) -> Steps:
-        """Drive what adds matches, and prune in between."""
-        for _ in matching:
-            yield
-            if len(self._held) > self._limit:
-                self._hold((yield from self.sorted()))
-
-    def sorted(self, skip: int = 0) -> Generator[None, None, list[Match]]:
-        """What is kept, in order, without the first ``skip``; it is kept no longer."""
-        held = list(self._held.values())
-        self._held = {}
-        first, last = (max(0, len(held) - self._need), len(held)) if self._tail else (skip, self._need)
-        return (yield from window_steps(held, first, max(first, last), _KEY))
-
-    def __len__(self) -> int:
-        return min(len(self._held), self._need)
+MATCHES_PER_SLICE: Final = 1_000
+#: So many keys of several accesses are united as a set, which gives the total as well; 0.2 us each.
+MOST_UNITED: Final = 4_000
 
 
 class PageSearch:
@@ -105,6 +49,7 @@ class PageSearch:
         text = query.before if self._backward else query.after
         self._cursor = read_cursor(query, self._table.schema, text) if text is not None else None
         self._cursor_key = self._order.key(self._cursor.values, self._cursor.pkey) if self._cursor else None
+        self._first_keys = FirstKeys(executor, self._order, self._cursor, self._backward)
         #: Rows up to and including this many are needed to fill the page and to know whether more follow.
         self._need = (0 if self._cursor else query.skip) + query.limit + 1
 
@@ -124,11 +69,9 @@ class PageSearch:
             if total is None and query.total:
                 total = yield from executor.count(query.where)
             return Page(total, [])
-        rows = len(self._table)
-        choices = [cost.choose(accesses, self._order, self._need, rows) for accesses in plans]
-        first = choices[0]
-        if len(choices) == 1 and not first.ordered and first.exact and not self._order.terms and not self._cursor:
-            return (yield from self._by_keys(first))
+        choices = [cost.choose(accesses, self._order, self._need, self._table) for accesses in plans]
+        if all(map(self._is_by_keys, choices)) and (total is not None or not query.total):
+            return (yield from self._by_keys(choices, total))
         return (yield from self._by_search(plans, choices, total))
 
     def _plan(self, conjunction: Conjunction) -> list[Access]:
@@ -165,26 +108,32 @@ class PageSearch:
 
     # --- by keys --------------------------------------------------------------------------------------------
 
-    def _by_keys(self, access: Access) -> Generator[None, None, Page]:
-        """All matches are known by their keys, and keys are the order: sort them, fetch only the page's rows.
+    def _is_by_keys(self, access: Access) -> bool:
+        """All its matches are known by their keys, and keys are the order."""
+        return access.exact and not self._order.terms
 
-        0.1 us a key; keys often come nearly sorted (dates rise with keys), where sorting is linear.
-        """
-        work = self._executor.work
-        work.use(access)
-        query, descending = self._query, self._order.descending
-        kept: list[PKey] = []
-        for stream in access.streams:
-            pkeys = pkeys_between(stream, 0, stream.size, access.reverse)
-            while chunk := list(islice(pkeys, KEYS_PER_SLICE)):
-                work.examine(len(chunk))
-                work.keys += len(chunk)
-                kept = sorted(kept + chunk, reverse=descending)[: self._need]
-                yield
-        page = kept[query.skip : query.skip + query.limit]
-        rows = self._table.rows.many(page)
-        matches = [Match((), pkey, data) for pkey, data in zip(page, rows, strict=True)]
-        return self._page(access.size, matches, query.skip > 0, len(kept) == self._need)
+    def _by_keys(self, choices: list[Access], total: int | None) -> Generator[None, None, Page]:
+        """The first keys of each access; only the page's rows are fetched."""
+        skip, first_keys = self._query.skip if self._cursor is None else 0, self._first_keys
+        if len(choices) == 1:
+            total = choices[0].size
+            keys = yield from first_keys.of(choices[0], skip, self._need - skip)
+        else:
+            if total is None and sum([access.size for access in choices]) <= MOST_UNITED:
+                keys, total = first_keys.united(choices, self._need)
+            else:
+                keys = yield from first_keys.merged(choices, self._need)
+            keys = keys[skip:]
+        beyond = False
+        for access in choices if self._cursor is not None else ():
+            beyond = beyond or (yield from first_keys.any_beyond(access))
+        return self._cut(total, self._with_rows(keys), beyond)
+
+    def _with_rows(self, keys: list[PKey]) -> list[Match]:
+        """The matches with these keys, in output order."""
+        ordered = keys[::-1] if self._backward else keys
+        rows = self._table.rows.many(ordered)
+        return [Match(self._order.key((), pkey), pkey, data) for pkey, data in zip(ordered, rows, strict=True)]
 
     # --- by search ------------------------------------------------------------------------------------------
 
@@ -199,11 +148,19 @@ class PageSearch:
             everything = once(everything)
         walked: list[tuple[Access, list[Access]]] = []
         for accesses, chosen in zip(plans, choices, strict=True):
-            if chosen.ordered and not want_all and (yield from self._walk(chosen, accesses, collector)):
-                walked.append((chosen, accesses))
-            else:
-                access = chosen if not chosen.ordered else cost.smallest(accesses)
-                yield from collector.collect(self._executor.exhaust(access, everything))
+            access = cost.smallest(accesses) if want_all else chosen
+            if not want_all and self._gives_first(access):
+                if (yield from self._find_first(access, accesses, collector)):
+                    walked.append((access, accesses))
+                    continue
+                access = cost.fallback(accesses, chosen, self._order)
+                if self._is_by_keys(access):
+                    if len(choices) == 1:
+                        return (yield from self._by_keys([access], total))
+                    yield from self._find_first(access, accesses, collector)
+                    walked.append((access, accesses))
+                    continue
+            yield from collector.collect(self._executor.exhaust(access, everything))
         kept = len(collector)
         matches = yield from self._sorted(collector)
         beyond = counted[1] > 0
@@ -245,18 +202,35 @@ class PageSearch:
     def _key(self, pkey: PKey, data: bytes, row: Row | None) -> SortTuple:
         return self._order.key_of_row(row if row is not None else decode(data), pkey)
 
+    def _gives_first(self, access: Access) -> bool:
+        """Whether the first matches can be had without the others."""
+        return access.ordered or access.by_blocks or self._is_by_keys(access)
+
+    def _find_first(self, access: Access, plan: list[Access], collector: Collector) -> Generator[None, None, bool]:
+        """Collect the first matches of an access; False when it costs too much, and nothing is kept."""
+        if not self._is_by_keys(access):
+            return (yield from self._walk(access, plan, collector))
+        for match in self._with_rows((yield from self._first_keys.of(access, 0, self._need))):
+            collector.add(match)
+        return True
+
     def _walk(self, access: Access, plan: list[Access], collector: Collector) -> Generator[None, None, bool]:
         """The first rows of each stream from the cursor on; False when it costs too much, and nothing is kept."""
         work = self._executor.work
         found: list[Match] = []
-        bound = work.examined + cost.walk_bound(plan, access)
-        for stream in access.streams:
-            taken: list[Match] = []
+        bound = work.examined + cost.walk_bound(plan, access, self._order)
+        taken: list[Match] = []
 
-            def take(pkey: PKey, data: bytes, row: Row | None, taken: list[Match] = taken) -> bool:
-                taken.append(Match(self._key(pkey, data, row), pkey, data))
-                return len(taken) < self._need
+        def take(pkey: PKey, data: bytes, row: Row | None) -> bool:
+            taken.append(Match(self._key(pkey, data, row), pkey, data))
+            return len(taken) < self._need
 
+        if access.by_blocks:
+            if not (yield from self._scan_blocks(access, take, bound, False)):
+                return False
+            found = taken
+        for stream in access.streams if access.ordered else ():
+            taken.clear()
             start, stop = self._from_cursor(access, stream)
             pkeys = pkeys_between(stream, start, stop, access.reverse, self._backward)
             limit = max(0, bound - work.examined)
@@ -268,8 +242,31 @@ class PageSearch:
         work.use(access)
         while found:
             collector.add(found.pop())
-            if len(found) % KEYS_PER_SLICE == 0:
+            if len(found) % MATCHES_PER_SLICE == 0:
                 yield
+        return True
+
+    def _scan_blocks(self, access: Access, take: Take, bound: int, beyond: bool) -> Generator[None, None, bool]:
+        """Scan by primary key from the cursor on, or back ``beyond`` it; False when it costs too much."""
+        work, enough = self._executor.work, False
+
+        def take_until(pkey: PKey, data: bytes, row: Row | None) -> bool:
+            nonlocal enough
+            enough = take(pkey, data, row) is False
+            return not enough
+
+        by_key = key_order(self._table.schema, access)
+        assert by_key is not None  # or it would not have been chosen
+        yield from by_key.get_ready()
+        for batch in self._first_keys.batches(by_key, beyond=beyond):
+            if not batch:
+                yield
+                continue
+            yield from self._executor.scan(iter(batch), access.residual, take_until, max(1, bound - work.examined))
+            if enough:
+                return True
+            if work.examined >= bound:
+                return False
         return True
 
     def _from_cursor(self, access: Access, stream: Stream) -> tuple[int, int]:
@@ -284,6 +281,8 @@ class PageSearch:
 
         The look back gives up as a walk does, and asks the access with the fewest rows.
         """
+        if self._is_by_keys(access):
+            return (yield from self._first_keys.any_beyond(access))
         found: list[PKey] = []
 
         def take(pkey: PKey, data: bytes, row: Row | None) -> bool:
@@ -301,8 +300,10 @@ class PageSearch:
             return not found
 
         work = self._executor.work
-        bound = work.examined + cost.walk_bound(plan, access)
-        for stream in access.streams:
+        bound = work.examined + cost.walk_bound(plan, access, self._order)
+        if access.by_blocks and not (yield from self._scan_blocks(access, take, bound, True)) and not found:
+            yield from self._executor.exhaust(cost.smallest(plan), take_beyond)
+        for stream in access.streams if access.ordered else ():
             before, behind = seek(stream, self._order, self._cursor, access.reverse)
             start, stop = (before, stream.size) if self._backward else (0, behind)
             pkeys = pkeys_between(stream, start, stop, access.reverse, not self._backward)

@@ -8,11 +8,12 @@ Cost model, in rows fetched and tested (0.7 us each):
 
     order comes from the index, nothing left to test     the page
     order comes from the index, conditions left          page / share of matching rows, at most the run
+    order is the primary key's                           the run's keys, or the few blocks of them that come first
     order must be made                                   the whole run
 
 The share is estimated from the exact sizes of the other accesses as if columns were independent. They are
-not (new posts have new dates), so the executor stops an ordered walk that has cost twice the best bounded access
-and takes that one: never more than three times the better choice. That closes the classic trap of
+not (new posts have new dates), so the executor stops an ordered walk that has cost as much as the best bounded
+access would and takes that one: never more than twice the better choice. That closes the classic trap of
 ``dateline >= T AND idtype = X ORDER BY pkey DESC LIMIT 10``.
 """
 
@@ -39,7 +40,7 @@ MAX_RUNS: Final = 1_000
 #: Share of rows that a condition is taken to keep when no index knows.
 GUESS: Final = 0.3
 #: Sorting costs a decode and a key per row on top of the fetch.
-SORT_COST: Final = 1.5
+SORT_COST: Final = 4.5
 #: Ordering by primary key alone needs no row at all.
 KEY_ONLY_COST: Final = 0.15
 
@@ -77,6 +78,8 @@ class Access:
     equal: tuple[str, ...] = ()
     span: str | None = None
     cost: float = field(default=0.0)
+    #: It is read by primary key, block by block (see keyorder), because that is cheaper than sorting it.
+    by_blocks: bool = False
 
     @property
     def exact(self) -> bool:

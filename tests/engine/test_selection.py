@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tcsql.engine.page import Collector, Match
+from tcsql.engine.collector import Collector, Match
 from tcsql.engine.selection import BUCKET_ITEMS, window_steps
 
 

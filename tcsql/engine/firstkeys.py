@@ -1,0 +1,134 @@
+"""The first keys of accesses that leave nothing to test, where the order is the primary key's: no row is needed.
+
+Three ways, of which the planner has chosen one: long streams that are in order give their first keys; runs that keys
+rise or fall with are read block by block (see keyorder); all other keys are sorted, 0.1 us each; they often come
+nearly sorted, where sorting is linear. With a cursor the first keys are those that stand next to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+from tcsql.engine.executor import Executor
+from tcsql.engine.keyorder import KeyOrder, key_order
+from tcsql.engine.order import Order, Position
+from tcsql.engine.planner import Access, Stream
+from tcsql.engine.streams import pkeys_between, pkeys_of, seek
+from tcsql.engine.values import PKey
+
+#: Sorting this many keys takes less than a millisecond.
+KEYS_PER_SLICE: Final = 5_000
+Keys = Generator[None, None, list[PKey]]
+
+
+class FirstKeys:
+    """For one page: where it begins, and in which direction it goes on."""
+
+    def __init__(self, executor: Executor, order: Order, cursor: Position | None, backward: bool) -> None:
+        self._schema = executor.table.schema
+        self._work = executor.work
+        self._order = order
+        self._cursor = cursor
+        self._backward = backward
+        #: Keys are looked for downwards, from the cursor if there is one.
+        self._falling = order.descending != backward
+        self._at: Any = None if cursor is None else cursor.pkey
+
+    def of(self, access: Access, skip: int, need: int) -> Keys:
+        """So many keys of an access, without the first ``skip``."""
+        if access.by_blocks:
+            return (yield from self._by_blocks(access, skip, need))
+        self._work.use(access)
+        kept: list[PKey] = []
+        fresh: list[PKey] = []
+        for pkeys in self._sources(access, skip + need):
+            while chunk := list(islice(pkeys, KEYS_PER_SLICE)):
+                self._examine(len(chunk))
+                fresh += self._on_this_side(chunk)
+                if len(fresh) >= KEYS_PER_SLICE:
+                    kept = sorted(kept + fresh, reverse=self._falling)[: skip + need]
+                    fresh = []
+                    yield
+        return sorted(kept + fresh, reverse=self._falling)[skip : skip + need]
+
+    def merged(self, accesses: Iterable[Access], need: int) -> Keys:
+        """The first keys of all accesses together, each once."""
+        keys: set[PKey] = set()
+        for access in accesses:
+            keys.update((yield from self.of(access, 0, need)))
+        return sorted(keys, reverse=self._falling)[:need]
+
+    def united(self, accesses: Iterable[Access], need: int) -> tuple[list[PKey], int]:
+        """The first keys of few, and how many there are in all, on either side of the cursor."""
+        keys: set[PKey] = set()
+        for access in accesses:
+            self._work.use(access)
+            self._examine(access.size)
+            keys.update(pkeys_of(access))
+        return sorted(self._on_this_side(keys), reverse=self._falling)[:need], len(keys)
+
+    def any_beyond(self, access: Access) -> Generator[None, None, bool]:
+        """Whether a match lies on the other side of the cursor, its own row included."""
+        if access.ordered:
+            return any(map(self._lies_beyond, access.streams))
+        if access.by_blocks:
+            by_key = key_order(self._schema, access)
+            assert by_key is not None  # or it would not have been chosen
+            return any(self.batches(by_key, beyond=True))
+        at, pkeys = self._at, pkeys_of(access)
+        while chunk := list(islice(pkeys, KEYS_PER_SLICE)):
+            if max(chunk) >= at if self._falling else min(chunk) <= at:
+                return True
+            yield
+        return False
+
+    def batches(self, by_key: KeyOrder, skip: int = 0, beyond: bool = False) -> Iterator[list[PKey]]:
+        """Keys from the cursor on, or back from it, its own included, if ``beyond``."""
+        if not beyond:
+            return by_key.batches(self._falling, self._at, skip)
+        return by_key.batches(not self._falling, self._at - 1 if self._falling else self._at + 1)
+
+    def _by_blocks(self, access: Access, skip: int, need: int) -> Keys:
+        by_key = key_order(self._schema, access)
+        assert by_key is not None  # or it would not have been chosen
+        yield from by_key.get_ready()
+        found: list[PKey] = []
+        for batch in self.batches(by_key, skip):
+            if not batch:
+                yield
+            found += batch
+            if len(found) >= need:
+                break
+        self._work.use(access)
+        self._examine(by_key.keys_read)
+        return found[:need]
+
+    def _examine(self, keys: int) -> None:
+        self._work.keys += keys
+        self._work.examine(keys)
+
+    def _on_this_side(self, keys: Iterable[PKey]) -> list[PKey]:
+        """Those that stand behind the cursor, or before it on the way back."""
+        if self._cursor is None:
+            return list(keys)
+        at = self._at
+        return [key for key in keys if key < at] if self._falling else [key for key in keys if key > at]
+
+    def _sources(self, access: Access, need: int) -> Iterator[Iterator[PKey]]:
+        """All keys of an access, or of long streams that are in order the first."""
+        if not access.ordered or access.size <= KEYS_PER_SLICE:
+            yield pkeys_of(access)
+            return
+        for stream in access.streams:
+            start, stop = 0, stream.size
+            if self._cursor is not None:
+                before, behind = seek(stream, self._order, self._cursor, access.reverse)
+                start, stop = (0, before) if self._backward else (behind, stop)
+            yield islice(pkeys_between(stream, start, stop, access.reverse, self._backward), need)
+
+    def _lies_beyond(self, stream: Stream) -> bool:
+        assert self._cursor is not None
+        before, behind = seek(stream, self._order, self._cursor, self._order.descending)
+        return before < stream.size if self._backward else behind > 0
