@@ -4,7 +4,8 @@ One server with a table of posts (1 M rows), another of the same size, and one w
 load of the four queries and single inserts. One after another the things happen that could stall it: bulk loads,
 schema changes, large atomic batches, TRUNCATE, a backup, scans, large replies. Meanwhile another process asks
 ``/health`` every 2 ms. The longest answer is at least as long as the longest stall, and the server's own stall meter
-says the same from inside, with what was running.
+says the same from inside, with what was running. A stall with much less processor time than length was spent waiting:
+for a core that others had, for the disk, or for the interpreter's lock.
 
 Writes loadtest/results/stalls.json and prints the table. Takes about two minutes.
 """
@@ -244,8 +245,8 @@ def _summary(times: Sequence[float]) -> dict[str, float]:
 
 
 def _show(console: Console, found: Sequence[dict[str, Any]]) -> None:
-    table = Table(title="longest answer of /health, and longest stall by the server's own meter, in ms")
-    for heading in ("what happened", "s", "p50", "p99", "p99.9", "max", "stall", "met", "where"):
+    table = Table(title="answers of /health from outside, the longest stall from inside, its processor time, in ms")
+    for heading in ("what happened", "s", "p50", "p99", "p99.9", "max", "stall", "cpu", "met", "where"):
         table.add_column(heading, justify="left" if heading in ("what happened", "where") else "right", no_wrap=True)
     for entry in found:
         outside, inside = entry["outside"], entry["inside"]
@@ -253,7 +254,8 @@ def _show(console: Console, found: Sequence[dict[str, Any]]) -> None:
         figures = [f"{outside.get(name, 0):.1f}" for name in ("p50", "p99", "p99.9", "max")]
         met = "yes" if outside.get("max", 0) <= GOAL_MS else "no"
         where = (longest.get("stack") or [""])[0].removeprefix("tcsql.")
-        row = (entry["name"], f"{entry['seconds']:.2f}", *figures, f"{inside['longest_ms']:.1f}", met, where)
+        stall = (f"{inside['longest_ms']:.1f}", f"{longest.get('cpu_ms', 0.0):.1f}")
+        row = (entry["name"], f"{entry['seconds']:.2f}", *figures, *stall, met, where)
         table.add_row(*row)
     console.print(table)
 
