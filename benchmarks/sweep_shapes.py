@@ -40,6 +40,7 @@ _MOST_HITS: Final = "order_by=hits&order_sort=NUMDESC&limit_max=10"
 _LATEST: Final = "order_by=dateline&order_sort=NUMDESC&limit_max=10"
 
 NO_RUN: Final = "no run of an index is in this order, and rows before the page have to be passed"
+NO_INDEX: Final = "no index holds two ranges as one run"
 NEGATED: Final = "exact total of a negated condition"
 OVERLAPPING: Final = "exact total of alternatives that overlap"
 
@@ -219,7 +220,8 @@ def _two_users(data: Data, draw: random.Random, _: float) -> str:
 def _two_ranges() -> Iterator[Curve]:
     """Two ranges at once: no ordered index serves both."""
     for order, by in ((_NEWEST, "key"), (_MOST_HITS, "hits")):
-        yield Curve("two ranges", f"dateline and hits, by {by}", "share", SHARES, partial(_two_ranges_both, order))
+        ask = partial(_two_ranges_both, order)
+        yield Curve("two ranges", f"dateline and hits, by {by}", "share", SHARES, ask, NO_INDEX)
 
 
 def _two_ranges_both(order: str, data: Data, draw: random.Random, share: float) -> str:
