@@ -16,7 +16,7 @@ from tcsql.engine.keys import Leaf
 from tcsql.engine.packed import ObjectList
 
 #: Entries freed in one step, and what a leaf counts besides: less than half a millisecond.
-STEP_ENTRIES: Final = 4_000
+STEP_ENTRIES: Final = 3_000
 _LEAF: Final = 20
 
 

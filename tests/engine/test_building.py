@@ -122,7 +122,7 @@ def test_a_column_renamed_meanwhile_changes_nothing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("tcsql.engine.table.BUILD_AT_ONCE", 0)
     table = table_of(range(3_000))
     begin(table, DEFINITIONS[3])
-    for _ in range(40):  # the sample is complete, and part of the rows are in
+    for _ in range(75):  # the sample is complete, and part of the rows are in
         table.maintain(iter([True, False]).__next__)
     columns = tuple(replace(column, name={"many": "text"}.get(column.name, column.name)) for column in COLUMNS)
     moves = tuple(zip(SCHEMA.names, (column.name for column in columns), strict=True))
@@ -169,11 +169,11 @@ def test_the_number_of_values_is_estimated_well_enough_to_choose_a_shape(shuffle
 
 
 def test_progress_tells_how_many_rows_are_in() -> None:
-    table = table_of(range(100))
+    table = table_of(range(50))
     build = Build(OrderedIndex(DEFINITIONS[2], (COLUMNS[3],), (COLUMNS[0],), table._codec), table.rows, table.primary)
-    assert build.progress == (0, 100) and not build.covers(0)
+    assert build.progress == (0, 50) and not build.covers(0)
     assert not build.step(SCHEMA)
-    assert build.progress == (100, 100) and build.covers(99) and not build.covers(100)
+    assert build.progress == (50, 50) and build.covers(49) and not build.covers(50)
 
 
 @pytest.mark.parametrize("left", [0, 1, 10, 3_000])
