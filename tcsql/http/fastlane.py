@@ -96,8 +96,8 @@ class Lanes:
         """Close idle connections and tidy up, once a second until cancelled. 0.1 us a connection."""
         while True:
             await asyncio.sleep(_SWEEP_S)
+            oldest = self.now_s - self._keepalive_s  # by the clock of the last sweep, which the requests since then saw
             self.now_s = time.monotonic()
-            oldest = self.now_s - self._keepalive_s
             for connection in list(self._connections):
                 if connection.active_s < oldest:
                     connection.close_if_idle()
