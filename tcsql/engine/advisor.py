@@ -270,8 +270,11 @@ def _name(schema: TableSchema, condition: Condition) -> str | None:
 
 
 def _spans(schema: TableSchema, condition: Condition) -> bool:
+    """Whether an index would be made for the condition: of a negated one, most rows are left."""
     kind = type_of(schema, condition.column)
-    return kind is not None and can_span(condition.operator, condition.negated, kind)
+    if kind is None or (condition.negated and condition.operator is not Operator.NULL):
+        return False
+    return can_span(condition.operator, kind)
 
 
 def _order_columns(schema: TableSchema, order: Order) -> list[str] | None:

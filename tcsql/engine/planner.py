@@ -177,7 +177,7 @@ class Planner:
         for place, condition in enumerate(conjunction):
             name = condition.column if condition.column is not None else single_key
             kind = type_of(schema, condition.column)
-            if name is not None and kind is not None and can_span(condition.operator, condition.negated, kind):
+            if name is not None and kind is not None and can_span(condition.operator, kind):
                 usable.setdefault(name, []).append(place)
         points = {name for name, places in usable.items() if any(_is_point(conjunction[place]) for place in places)}
         for index in (self._table.primary, *self._table.indexes.values()):
@@ -236,7 +236,7 @@ class Planner:
 
 
 def _is_point(condition: Condition) -> bool:
-    return condition.operator in POINTS or (condition.operator is Operator.NULL and not condition.negated)
+    return not condition.negated and (condition.operator in POINTS or condition.operator is Operator.NULL)
 
 
 def _gives_order(table: Table, order: Order, fixed: set[str], rest: Sequence[Column]) -> bool:
@@ -281,6 +281,11 @@ class _Operands:
             assert kind is not None
             computed = spans(condition, kind)
             assert computed is not None
+            if computed and computed[-1].null and condition.column is not None:
+                nullable = self._table.schema.by_name[condition.column].nullable
+                computed = computed if nullable or not condition.negated else computed[:-1]
+            elif computed and computed[-1].null:
+                computed = computed[:-1] if condition.negated else computed  # a primary key is never NULL
             found = self._found[place] = computed
         return found
 
@@ -292,9 +297,11 @@ def _bind(template: Template, operands: _Operands, max_streams: int) -> Access |
     if combinations > max_streams:
         return None
     ranges = operands.spans(template.ranged) if template.ranged else template.spans
-    if template.reverse and template.ranged:
-        ranges = ranges[::-1]
-    has_null_run = not template.ranged and len(ranges) > 1
+    if len(ranges) > MAX_RUNS:
+        return None
+    has_null_run = bool(ranges) and ranges[-1].null
+    if template.reverse and template.ranged:  # NULL comes last in both directions
+        ranges = (*ranges[-2::-1], NULL_SPAN) if has_null_run else ranges[::-1]
     run, following = template.index.run, template.following
     streams = [
         Stream(

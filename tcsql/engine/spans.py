@@ -56,12 +56,10 @@ def numbers(expression: str) -> list[int | Decimal]:
     return [number_of_text(part) for part in _SEPARATORS.split(expression) if part]
 
 
-def can_span(operator: Operator, negated: bool, column: ColumnType) -> bool:
-    """Whether ``spans`` gives an answer for this operator on this type, whatever the operand."""
+def can_span(operator: Operator, column: ColumnType) -> bool:
+    """Whether ``spans`` gives an answer for this operator on this type, negated or not, whatever the operand."""
     if operator is Operator.NULL:
         return True
-    if negated:
-        return False
     if operator.value.startswith("NUM"):
         return column.is_numeric
     if operator in _TEXT_POINTS:
@@ -77,8 +75,14 @@ def spans(condition: Condition, column: ColumnType) -> tuple[Span, ...] | None:
     operator, operand = condition.operator, condition.operand
     if operator is Operator.NULL:
         return (EVERY_VALUE,) if condition.negated else (NULL_SPAN,)
-    if not can_span(operator, condition.negated, column):
+    if not can_span(operator, column):
         return None
+    if condition.negated:
+        return _outside(_positive_spans(operator, operand, column), column)
+    return _positive_spans(operator, operand, column)
+
+
+def _positive_spans(operator: Operator, operand: str, column: ColumnType) -> tuple[Span, ...]:
     if operator is Operator.STRBW:
         return (prefix_span(operand),)
     if operator in _TEXT_POINTS:
@@ -86,6 +90,28 @@ def spans(condition: Condition, column: ColumnType) -> tuple[Span, ...] | None:
         keys = {key for word in words if (key := _key_of_text(word, column)) is not None}
         return tuple(Span(key, key) for key in sorted(keys))
     return _numeric_spans(operator, operand, column)
+
+
+def _outside(inside: tuple[Span, ...], column: ColumnType) -> tuple[Span, ...]:
+    """Every key in none of the spans, and NULL, of which no condition holds."""
+    found = []
+    low: SortKey | None = None
+    for span in inside:
+        if span.low is not None and (low is None or low < span.low):  # type: ignore[operator]  # keys of one column
+            found.append(Span(low, span.low, high_open=True))
+        if span.high is None:
+            return (*found, NULL_SPAN)
+        low = span.high if span.high_open else _following(span.high, column)
+        if low == math.inf:
+            return (*found, NULL_SPAN)
+    return (*found, Span(low), NULL_SPAN)
+
+
+def _following(key: SortKey, column: ColumnType) -> SortKey:
+    """The least key above this one."""
+    if isinstance(key, str):
+        return key + "\0"
+    return math.nextafter(key, math.inf) if column.kind is Kind.FLOAT else key + 1
 
 
 def prefix_span(prefix: str) -> Span:

@@ -12,10 +12,8 @@ from tests.model_language import cell, holds
 from tests.pools import BIG, DATETIME, DOUBLE, INT, KEYS, POOLS, PRICE, TYPES, VARCHAR, WIDE
 from tests.strategies import NUMBERS, effort, operands
 
-SPANNED = [operator for operator in Operator if operator is not Operator.NULL and can_span(operator, False, INT)]
-TEXT_SPANNED = [
-    operator for operator in Operator if operator is not Operator.NULL and can_span(operator, False, VARCHAR)
-]
+SPANNED = [operator for operator in Operator if operator is not Operator.NULL and can_span(operator, INT)]
+TEXT_SPANNED = [operator for operator in Operator if operator is not Operator.NULL and can_span(operator, VARCHAR)]
 
 
 def says(kind: ColumnType, condition: Condition, value: int | float | str) -> bool:
@@ -28,11 +26,13 @@ def says(kind: ColumnType, condition: Condition, value: int | float | str) -> bo
 @given(st.sampled_from(TYPES), st.data())
 def test_a_span_holds_exactly_the_values_for_which_the_condition_is_true(kind: ColumnType, data: st.DataObject) -> None:
     operator = data.draw(st.sampled_from(SPANNED if kind.is_numeric else TEXT_SPANNED))
-    if not can_span(operator, False, kind):
+    if not can_span(operator, kind):
         return
-    condition = Condition("c", operator, data.draw(operands(operator, kind)))
+    negated = data.draw(st.booleans())
+    condition = Condition("c", operator, data.draw(operands(operator, kind)), negated)
     for value in KEYS[kind]:
-        assert says(kind, condition, value) == holds(operator, cell(kind, value), condition.operand), (condition, value)
+        true = holds(operator, cell(kind, value), condition.operand)
+        assert says(kind, condition, value) == (true != negated), (condition, value)
 
 
 @effort(300)
@@ -50,7 +50,7 @@ def test_numbers_between_two_values_of_the_type_fall_on_the_right_side(
 
 @given(st.lists(st.tuples(st.sampled_from(SPANNED), NUMBERS), min_size=2, max_size=3))
 def test_intersecting_spans_is_asking_for_both(pairs: list[tuple[Operator, str]]) -> None:
-    conditions = [Condition("c", operator, operand) for operator, operand in pairs if can_span(operator, False, PRICE)]
+    conditions = [Condition("c", operator, operand) for operator, operand in pairs if can_span(operator, PRICE)]
     found = [spans(condition, PRICE) for condition in conditions]
     both: tuple[Span, ...] = (Span(),)
     for each in found:
@@ -75,10 +75,12 @@ def test_a_prefix_of_last_code_points_has_no_end() -> None:
     assert contains(prefix_span("a\U0010ffff"), "a\U0010ffffz")
 
 
-def test_null_and_negation_are_spans_only_where_they_can_be() -> None:
+def test_null_and_negation_are_spans_where_they_can_be() -> None:
     assert spans(Condition("c", Operator.NULL, ""), INT) == (Span(null=True),)
     assert spans(Condition("c", Operator.NULL, "", negated=True), INT) == (Span(),)
-    assert spans(Condition("c", Operator.NUMEQ, "1", negated=True), INT) is None
+    outside = (Span(high=1, high_open=True), Span(low=2), Span(null=True))
+    assert spans(Condition("c", Operator.NUMEQ, "1", negated=True), INT) == outside
+    assert spans(Condition("c", Operator.STRBW, "", negated=True), VARCHAR) == (Span(null=True),)
     assert spans(Condition("c", Operator.NUMGE, "2026"), DATETIME) is None
     assert spans(Condition("c", Operator.STRINC, "a"), VARCHAR) is None
 
