@@ -40,6 +40,8 @@ from tcsql.storage.store import Store
 #: A header block that is longer is not worth remembering.
 MOST_BLOCK_BYTES: Final = 2_048
 MOST_BLOCKS: Final = 1_024
+#: A longer target is none, says uvicorn's parser of them.
+MOST_HEAD_BYTES: Final = 65_535
 #: A body that lies in one buffer is far shorter.
 MOST_LENGTH_DIGITS: Final = 9
 _SWEEP_S: Final = 1.0
@@ -265,7 +267,7 @@ class Connection(HttpToolsProtocol):
     def _end_of_answered(self, data: bytes, start: int) -> int:
         """Take the request that begins there; gives where it ends, or 0, with nothing done: uvicorn has to."""
         end = data.find(b"\r\n\r\n", start) + 4
-        if end < 4 or self.flow.write_paused:
+        if end < 4 or end - start > MOST_HEAD_BYTES or self.flow.write_paused:
             return 0
         head = data[start:end]
         target, _, block = head.partition(b" HTTP/1.")
