@@ -14,7 +14,7 @@ from tcsql.engine.query import Conjunction
 from tcsql.engine.table import Table
 
 #: A row that is told by its bytes not to match, without being decoded.
-NEEDLE_COST: Final = 0.3
+NEEDLE_COST: Final = 0.8
 #: A row that is fetched, decoded and tested.
 TEST_COST: Final = 4.0
 #: A walk below this is not worth interrupting.
@@ -121,7 +121,7 @@ def walk_bound(accesses: Sequence[Access], walked: Access, order: Order) -> int:
     """Rows a walk may examine before the best access that is bounded by its own size takes over."""
     if len(accesses) < 2:
         return walked.size + 1
-    each = NEEDLE_COST if may_spare(walked.residual) else TEST_COST
+    each = (NEEDLE_COST + TEST_COST) / 2 if may_spare(walked.residual) else TEST_COST
     return max(MIN_WALK_ROWS, int(most_cost(fallback(accesses, walked, order), order) / each))
 
 

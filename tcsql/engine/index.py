@@ -15,6 +15,7 @@ Rows whose leading value is NULL sort last, in a leaf of their own when partitio
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from typing import Final, Protocol
@@ -91,6 +92,27 @@ class LeafRun:
 
     def stretches(self, most: int) -> tuple[Codec, list[Stretch]] | None:
         return self._codec, [(self._leaf, self._start, self._start + self.size)]
+
+
+class KeysRun:
+    """Single primary keys that are there: sorted, and of one column."""
+
+    __slots__ = ("_keys", "size")
+
+    def __init__(self, keys: list[PKey]) -> None:
+        self._keys = keys
+        self.size = len(keys)
+
+    def pkeys(self, start: int, stop: int, reverse: bool) -> Iterator[PKey]:
+        keys = self._keys[start:stop]
+        return reversed(keys) if reverse else iter(keys)
+
+    def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
+        (value,) = values.values()  # nothing stands before the primary key
+        return bisect_left(self._keys, value), bisect_right(self._keys, value)  # type: ignore[type-var]  # never NULL
+
+    def stretches(self, most: int) -> tuple[Codec, list[Stretch]] | None:
+        return None
 
 
 class DirectoryRun:

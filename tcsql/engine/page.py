@@ -23,7 +23,7 @@ from tcsql.engine.executor import Executor, Take, conjunctions_of, once
 from tcsql.engine.firstkeys import FirstKeys
 from tcsql.engine.keyorder import key_order
 from tcsql.engine.order import Order, SortTuple
-from tcsql.engine.planner import Access, Stream
+from tcsql.engine.planner import Access, Operands, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
 from tcsql.engine.rows import decode, project
@@ -60,10 +60,13 @@ class PageSearch:
             return (yield from self._by_matches())
         conjunctions = conjunctions_of(query.where)
         if len(conjunctions) == 1:
-            direct = executor.planner.direct(conjunctions[0], self._order)
+            operands = Operands(self._table, conjunctions[0])
+            direct = executor.planner.direct(conjunctions[0], self._order, operands)
             if direct is not None:
                 return self._by_position(direct)
-        plans = [self._plan(conjunction) for conjunction in conjunctions]
+            plans = [self._plan(conjunctions[0], operands)]
+        else:
+            plans = [self._plan(conjunction, Operands(self._table, conjunction)) for conjunction in conjunctions]
         total = self._cheap_total(conjunctions, plans)
         if query.limit == 0:
             if total is None and query.total:
@@ -74,12 +77,12 @@ class PageSearch:
             return (yield from self._by_keys(choices, total))
         return (yield from self._by_search(plans, choices, total))
 
-    def _plan(self, conjunction: Conjunction) -> list[Access]:
+    def _plan(self, conjunction: Conjunction, operands: Operands) -> list[Access]:
         """All accesses; only the exact one where it holds so few rows that looking further costs more."""
-        exact = self._executor.planner.counting(conjunction, self._order)
+        exact = self._executor.planner.counting(conjunction, self._order, operands)
         if exact is not None and exact.size <= FEW_ROWS:
             return [exact]
-        return self._executor.planner.accesses(conjunction, self._order)
+        return self._executor.planner.accesses(conjunction, self._order, operands, exact)
 
     def _cheap_total(self, conjunctions: tuple[Conjunction, ...], plans: list[list[Access]]) -> int | None:
         if len(plans) == 1:

@@ -26,7 +26,7 @@ from math import prod
 from typing import Final
 
 from tcsql.engine.conditions import type_of
-from tcsql.engine.index import LeafRun, OrderedIndex, Run
+from tcsql.engine.index import KeysRun, LeafRun, OrderedIndex, Run
 from tcsql.engine.keys import KeyValue
 from tcsql.engine.order import Order, is_natural
 from tcsql.engine.query import Condition, Conjunction, Operator
@@ -115,12 +115,20 @@ class Planner:
         self._templates: dict[Shape, list[Template]] = {}
         self._shape_version = -1
 
-    def accesses(self, conjunction: Conjunction, order: Order) -> list[Access]:
-        """Every way to these rows, the scan of the whole table in key order among them."""
-        operands = _Operands(self._table, conjunction)
-        found = [
-            access for template in self._shaped(conjunction, order) if (access := _bind(template, operands, MAX_RUNS))
-        ]
+    def accesses(
+        self, conjunction: Conjunction, order: Order, operands: Operands | None = None, known: Access | None = None
+    ) -> list[Access]:
+        """Every way to these rows, the scan of the whole table in key order among them.
+
+        ``known``: what ``counting`` gave, which takes long to find out again for a long IN list.
+        """
+        operands = operands or Operands(self._table, conjunction)
+        found = []
+        for template in self._shaped(conjunction, order):
+            is_known = known is not None and known.index is template.index and not template.residual
+            access = known if is_known else _bind(template, operands, MAX_RUNS)
+            if access is not None:
+                found.append(access)
         found.extend(self._texts(conjunction, order))
         return found or [self._scan(conjunction, order)]
 
@@ -134,13 +142,12 @@ class Planner:
         ordered = _gives_order(self._table, order, set(), primary.columns)
         everything = tuple(range(len(conjunction)))
         template = Template(primary, (), (), None, (), (EVERY_VALUE,), everything, ordered, order.descending)
-        access = _bind(template, _Operands(self._table, conjunction), MAX_RUNS)
+        access = _bind(template, Operands(self._table, conjunction), MAX_RUNS)
         assert access is not None  # one run
         return access
 
-    def direct(self, conjunction: Conjunction, order: Order) -> Access | None:
+    def direct(self, conjunction: Conjunction, order: Order, operands: Operands) -> Access | None:
         """The access that gives order and total at once, if there is one: nothing can be cheaper."""
-        operands = _Operands(self._table, conjunction)
         for template in self._shaped(conjunction, order):
             if template.ordered and not template.residual:
                 access = _bind(template, operands, max_streams=1)
@@ -148,9 +155,9 @@ class Planner:
                     return access
         return None
 
-    def counting(self, conjunction: Conjunction, order: Order) -> Access | None:
+    def counting(self, conjunction: Conjunction, order: Order, operands: Operands | None = None) -> Access | None:
         """An access that leaves nothing to test, in order or not: its size is the number of matching rows."""
-        operands = _Operands(self._table, conjunction)
+        operands = operands or Operands(self._table, conjunction)
         for template in self._shaped(conjunction, order):
             if not template.residual:
                 access = _bind(template, operands, MAX_RUNS)
@@ -256,14 +263,14 @@ def _gives_order(table: Table, order: Order, fixed: set[str], rest: Sequence[Col
     return not order.descending or all(not schema.by_name[name].nullable for name in wanted[1:])
 
 
-class _Operands:
+class Operands:
     """The spans of a conjunction's conditions, each computed once for all templates that ask."""
 
-    __slots__ = ("_found", "_table", "conjunction")
+    __slots__ = ("_found", "conjunction", "table")
 
     def __init__(self, table: Table, conjunction: Conjunction) -> None:
         self.conjunction = conjunction
-        self._table = table
+        self.table = table
         self._found: dict[int, tuple[Span, ...]] = {}
 
     def spans(self, places: tuple[int, ...]) -> tuple[Span, ...]:
@@ -277,12 +284,12 @@ class _Operands:
         found = self._found.get(place)
         if found is None:
             condition = self.conjunction[place]
-            kind = type_of(self._table.schema, condition.column)
+            kind = type_of(self.table.schema, condition.column)
             assert kind is not None
             computed = spans(condition, kind)
             assert computed is not None
             if computed and computed[-1].null and condition.column is not None:
-                nullable = self._table.schema.by_name[condition.column].nullable
+                nullable = self.table.schema.by_name[condition.column].nullable
                 computed = computed if nullable or not condition.negated else computed[:-1]
             elif computed and computed[-1].null:
                 computed = computed[:-1] if condition.negated else computed  # a primary key is never NULL
@@ -290,10 +297,12 @@ class _Operands:
         return found
 
 
-def _bind(template: Template, operands: _Operands, max_streams: int) -> Access | None:
+def _bind(template: Template, operands: Operands, max_streams: int) -> Access | None:
     """Put the operands in: the runs with their exact sizes; None when IN lists open too many."""
     points = [[None if s.null else s.low for s in operands.spans(places)] for places in template.places]
     combinations = prod(map(len, points))
+    if combinations > 1 and not template.index.declared and len(template.index.columns) == 1:
+        return _bind_keys(template, operands, points[0])
     if combinations > max_streams:
         return None
     ranges = operands.spans(template.ranged) if template.ranged else template.spans
@@ -324,4 +333,20 @@ def _bind(template: Template, operands: _Operands, max_streams: int) -> Access |
         template.reverse,
         equal=template.equal,
         span=template.following if template.ranged else None,
+    )
+
+
+def _bind_keys(template: Template, operands: Operands, keys: list[KeyValue]) -> Access:
+    """Several primary keys are one run of those that are there."""
+    rows = operands.table.rows
+    run = KeysRun([key for key in keys if key is not None and key in rows])
+    conjunction = operands.conjunction
+    return Access(
+        template.index,
+        [Stream((run,), {}, template.index.columns[0].name)],
+        run.size,
+        tuple([conjunction[place] for place in template.residual]),
+        template.ordered,
+        template.reverse,
+        equal=template.equal,
     )
