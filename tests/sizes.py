@@ -56,6 +56,7 @@ SMALL: tuple[tuple[object, str, object], ...] = (
     (page, "MATCHES_PER_SLICE", 3),
     (page, "MOST_UNITED", 5),
     (firstkeys, "KEYS_PER_SLICE", 3),
+    (cost, "MOST_WITHIN", 6),
     (cost, "LEAST_BY_BLOCKS", 3),
     (keyorder, "OPEN_COST", 0.3),
     (keyorder, "HEAP_COST", 0.01),

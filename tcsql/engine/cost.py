@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, Final
 
+from tcsql.engine.index import OrderedIndex
 from tcsql.engine.keyorder import key_order
 from tcsql.engine.needles import may_spare
 from tcsql.engine.order import Order
@@ -19,6 +20,10 @@ NEEDLE_COST: Final = 0.8
 TEST_COST: Final = 4.0
 #: A walk below this is not worth interrupting.
 MIN_WALK_ROWS: Final = 100
+#: A key that is looked for among others.
+FIND_COST: Final = 0.2
+#: Keys among which others are looked for: to gather so many takes two milliseconds.
+MOST_WITHIN: Final = 20_000
 #: So few keys are sorted sooner than a second way is thought about.
 LEAST_BY_BLOCKS: Final = 1_000
 #: Inclusion and exclusion over k alternatives asks 2**k - 1 sizes; beyond 3 a scan is the honest way.
@@ -52,13 +57,15 @@ def estimate_matches(accesses: Sequence[Access], rows: int) -> float:
 
 
 def choose(accesses: Sequence[Access], order: Order, need: int, table: Table) -> Access:
-    """The cheapest access for the first ``need`` rows in order; sets ``cost`` and ``by_blocks`` on all of them."""
+    """The cheapest access for the first ``need`` rows in order; sets how each would be carried out, and its cost."""
     matches = estimate_matches(accesses, len(table))
     for access in accesses:
         access.cost = _cost(access, order, need, matches)
-        access.by_blocks = False
+        access.by_blocks, access.within = False, None
         if not order.terms and not access.ordered and access.size > LEAST_BY_BLOCKS:
             _weigh_blocks(access, need, matches, table)
+        if access.ordered and access.residual:
+            _weigh_keys(access, accesses, need, matches)
     return min(accesses, key=lambda access: (access.cost, access.size))
 
 
@@ -101,6 +108,17 @@ def _weigh_blocks(access: Access, need: int, matches: float, table: Table) -> No
         access.cost, access.by_blocks = price, True
 
 
+def _weigh_keys(access: Access, accesses: Sequence[Access], need: int, matches: float) -> None:
+    """Look for the rows among the keys of what the residual asks for, if that is cheaper than testing rows."""
+    walked = walk_rows(need * max(1, len(access.streams)), access.size, matches)
+    for other in accesses:
+        if other.size > MOST_WITHIN or other is access or not isinstance(other.index, OrderedIndex):
+            continue
+        price = other.size * KEY_ONLY_COST + walked * FIND_COST + need
+        if price < access.cost and set(access.residual).isdisjoint(other.residual):
+            access.cost, access.within = price, other
+
+
 def most_cost(access: Access, order: Order) -> float:
     """What an access costs at most: an estimate of how matches lie has no share in it."""
     return access.cost if not access.residual else access.size * (SORT_COST if order.terms else TEST_COST)
@@ -121,7 +139,10 @@ def walk_bound(accesses: Sequence[Access], walked: Access, order: Order) -> int:
     """Rows a walk may examine before the best access that is bounded by its own size takes over."""
     if len(accesses) < 2:
         return walked.size + 1
-    each = (NEEDLE_COST + TEST_COST) / 2 if may_spare(walked.residual) else TEST_COST
+    if walked.within is not None:
+        each = FIND_COST
+    else:
+        each = (NEEDLE_COST + TEST_COST) / 2 if may_spare(walked.residual) else TEST_COST
     return max(MIN_WALK_ROWS, int(most_cost(fallback(accesses, walked, order), order) / each))
 
 

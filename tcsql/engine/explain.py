@@ -62,6 +62,7 @@ def _access(table: Table, access: Access) -> dict[str, object]:
         "gives_order": access.ordered,
         "backwards": access.ordered and access.reverse,
         "by_blocks": access.by_blocks,
+        "within_keys_of": access.within.index.definition.name if access.within else None,
         "left_to_test": [_condition(condition) for condition in access.residual],
         "cost": round(access.cost, 1),
         "automatic": index.definition.automatic,

@@ -12,14 +12,15 @@ A walk that has cost as much as the best bounded access would gives up and takes
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from itertools import islice
 from typing import Final
 
 from tcsql.engine import cost
 from tcsql.engine.change import Row
 from tcsql.engine.collector import Collector, Match
 from tcsql.engine.cursors import cursor_writer, hash_of, read_cursor
-from tcsql.engine.executor import Executor, Take, conjunctions_of, once
+from tcsql.engine.executor import Executor, Steps, Take, conjunctions_of, once
 from tcsql.engine.firstkeys import FirstKeys
 from tcsql.engine.keyorder import key_order
 from tcsql.engine.order import Order, SortTuple
@@ -27,7 +28,7 @@ from tcsql.engine.planner import Access, Operands, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
 from tcsql.engine.rows import decode, project
-from tcsql.engine.streams import pkeys_between, seek
+from tcsql.engine.streams import pkeys_between, pkeys_of, seek
 from tcsql.engine.values import PKey
 
 #: Reading and sorting so few rows costs no more than working out another access.
@@ -49,6 +50,7 @@ class PageSearch:
         text = query.before if self._backward else query.after
         self._cursor = read_cursor(query, self._table.schema, text) if text is not None else None
         self._cursor_key = self._order.key(self._cursor.values, self._cursor.pkey) if self._cursor else None
+        self._gathered: dict[int, set[PKey]] = {}
         self._first_keys = FirstKeys(executor, self._order, self._cursor, self._backward)
         #: Rows up to and including this many are needed to fill the page and to know whether more follow.
         self._need = (0 if self._cursor else query.skip) + query.limit + 1
@@ -238,7 +240,7 @@ class PageSearch:
             pkeys = pkeys_between(stream, start, stop, access.reverse, self._backward)
             limit = max(0, bound - work.examined)
             before = work.examined
-            yield from self._executor.scan(pkeys, access.residual, take, limit)
+            yield from self._scan(pkeys, access, take, limit)
             if len(taken) < self._need and work.examined - before >= limit and stop - start > limit:
                 return False
             found.extend(taken)
@@ -248,6 +250,39 @@ class PageSearch:
             if len(found) % MATCHES_PER_SLICE == 0:
                 yield
         return True
+
+    def _scan(self, pkeys: Iterator[PKey], access: Access, take: Take, limit: int) -> Steps:
+        """Hand matching rows to ``take`` until it has enough; look at so many keys at most."""
+        if access.within is None:
+            yield from self._executor.scan(pkeys, access.residual, take, limit)
+            return
+        wanted = self._keys_of(access.within)
+        work, enough, size = self._executor.work, False, 64
+
+        def take_until(pkey: PKey, data: bytes, row: Row | None) -> bool:
+            nonlocal enough
+            enough = take(pkey, data, row) is False
+            return not enough
+
+        while not enough and (chunk := list(islice(pkeys, min(size, limit)))):
+            work.keys += len(chunk)
+            work.examine(len(chunk))
+            limit -= len(chunk)
+            if there := [key for key in chunk if key in wanted]:
+                yield from self._executor.scan(iter(there), (), take_until)
+            size = min(2 * size, MATCHES_PER_SLICE)
+            yield
+
+    def _keys_of(self, access: Access) -> set[PKey]:
+        """All keys of an access: gathered once."""
+        found = self._gathered.get(id(access))
+        if found is None:
+            work = self._executor.work
+            work.use(access)
+            work.keys += access.size
+            work.examine(access.size)
+            found = self._gathered[id(access)] = set(pkeys_of(access))
+        return found
 
     def _scan_blocks(self, access: Access, take: Take, bound: int, beyond: bool) -> Generator[None, None, bool]:
         """Scan by primary key from the cursor on, or back ``beyond`` it; False when it costs too much."""
@@ -311,7 +346,7 @@ class PageSearch:
             start, stop = (before, stream.size) if self._backward else (0, behind)
             pkeys = pkeys_between(stream, start, stop, access.reverse, not self._backward)
             limit = max(0, bound - work.examined)
-            yield from self._executor.scan(pkeys, access.residual, take, limit)
+            yield from self._scan(pkeys, access, take, limit)
             if not found and stop - start > limit:
                 yield from self._executor.exhaust(cost.smallest(plan), take_beyond)
                 break

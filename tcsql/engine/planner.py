@@ -80,6 +80,8 @@ class Access:
     cost: float = field(default=0.0)
     #: It is read by primary key, block by block (see keyorder), because that is cheaper than sorting it.
     by_blocks: bool = False
+    #: An access to what its residual asks for: rows are looked for among its keys instead of being tested.
+    within: Access | None = None
 
     @property
     def exact(self) -> bool:
