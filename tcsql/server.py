@@ -102,7 +102,7 @@ class Server:
         self._recovery_s = 0.0
         self._maintenance: asyncio.Task[None] | None = None
         metrics = Metrics()
-        self._stalls = StallMeter(lambda: sum(metrics.requests.values()))
+        self._stalls = StallMeter(lambda: sum(metrics.requests.values()) + self.api.known.hits)
         self.api = Api(settings, metrics, self._progress, self._stalls)
         self._lanes = Lanes(self.api, settings.fast_lane, settings.max_connections, settings.keepalive_s)
         config = uvicorn.Config(

@@ -75,7 +75,7 @@ def page_cursors(schema: TableSchema, query: Select) -> PageCursors:
     def cursors(
         operands: Sequence[bytes], pkeys: Sequence[PKey], rows: Sequence[bytes], more_behind: bool, more_before: bool
     ) -> tuple[bytes | None, bytes | None]:
-        owner = crc32(_SEPARATOR.join(operands), shape)
+        owner = crc32(operands[0] if len(operands) == 1 else _SEPARATOR.join(operands), shape)
         behind = write(owner, pkeys[-1], rows[-1]) if more_behind else None
         return behind, write(owner, pkeys[0], rows[0]) if more_before else None
 

@@ -85,6 +85,9 @@ class Codec(Protocol):
     def tail(self, leaf: Leaf, low: KeyValue) -> Stretch:
         """The entries whose first column is not below ``low``, NULL excluded."""
 
+    def point(self, leaf: Leaf, value: KeyValue) -> Stretch:
+        """The entries whose first column has this value, which is not NULL."""
+
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int: ...
 
     def last(self, leaf: Leaf, values: Sequence[KeyValue]) -> int: ...
@@ -132,6 +135,9 @@ class PrimaryCodec:
 
     def tail(self, leaf: Leaf, low: KeyValue) -> Stretch:
         return _stretch(self, leaf, low, inf)
+
+    def point(self, leaf: Leaf, value: KeyValue) -> Stretch:
+        return leaf, self.first(leaf, (value,)), self.last(leaf, (value,))
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         """Where entries that begin with ``values`` start; NULL never stands in a primary key."""
@@ -233,6 +239,17 @@ class PackedCodec:
             stop = left(leaf, top << shift) if nullable else len(leaf)
         return leaf, start, max(start, stop)
 
+    def point(self, leaf: Leaf, value: Any) -> Stretch:
+        """The same for one value: "the rows of this user"."""
+        if not self._fields or not isinstance(leaf, BlockList):
+            return leaf, self.first(leaf, (value,)), self.last(leaf, (value,))
+        lowest, top, shift, _ = self._fields[0]
+        code = value - lowest
+        if not 0 <= code < top:
+            return (), 0, 0
+        key = code << shift
+        return leaf.stretch(key, key + (1 << shift))
+
     def tail(self, leaf: Leaf, low: Any) -> Stretch:
         """The same without an upper end, which takes one bisection, and none where NULL cannot stand."""
         if not self._fields:
@@ -303,6 +320,9 @@ class TupleCodec:
 
     def tail(self, leaf: Leaf, low: KeyValue) -> Stretch:
         return _stretch(self, leaf, low, inf)
+
+    def point(self, leaf: Leaf, value: KeyValue) -> Stretch:
+        return leaf, self.first(leaf, (value,)), self.last(leaf, (value,))
 
     def first(self, leaf: Leaf, values: Sequence[KeyValue]) -> int:
         return left(leaf, _with_null(values)) if values else 0

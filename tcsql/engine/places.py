@@ -105,10 +105,11 @@ def _in_whole(
         return lambda operands: _part(index, index.whole, points, ranges, operands)
     if points:
         ((place, read),) = points
+        point = index.codec.point
 
         def at_point(operands: Operands) -> Stretch | None:
             key = read(operands[place])
-            return None if key is None else stretch(index.whole, key, key)
+            return None if key is None else point(index.whole, key)
 
         return at_point
     ((place, read_range),) = ranges

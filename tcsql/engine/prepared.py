@@ -210,7 +210,7 @@ def _run_page(page: _PageWriter, planner: Planner, conjunction: Conjunction) -> 
 
 def _page_of_run(page: _PageWriter, template: Template, locate: Locate) -> SelectAnswer:
     index, reverse, codec, cursors = template.index, template.reverse, template.index.codec, page.cursors
-    pkeys_of, pkey_of, rows_of = codec.page, codec.one, page.rows_of
+    pkeys_of, pkey_of, rows_of, row_of = codec.page, codec.one, page.rows_of, page.table.rows.one
 
     def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
         place = locate(operands)
@@ -226,13 +226,14 @@ def _page_of_run(page: _PageWriter, template: Template, locate: Locate) -> Selec
         first, behind = (end - stop, end - skip) if reverse else (start + skip, start + stop)
         if behind - first == 1:  # "the newest of": half the time of a list of one
             pkeys = [pkey_of(leaf, first)]
+            rows = [row_of(pkeys[0])]
         elif limit:
             pkeys = pkeys_of(leaf, first, behind)
             if reverse:
                 pkeys.reverse()
+            rows = rows_of(pkeys)
         else:
             return size, (), None, None
-        rows = rows_of(pkeys)
         if skip or stop < size:
             return size, rows, *cursors(operands, pkeys, rows, stop < size, skip > 0)
         return size, rows, None, None
@@ -330,7 +331,7 @@ def _page_of_walk(
     by_key = not page.order.terms
     only = places[0] if len(places) == 1 else None
     detours = page.table.detours_of(page.query)
-    known_head, cursors, read_bounds = heads.known, page.cursors, _bounds_of(readers)
+    table, heads_by_key, cursors, read_bounds = page.table, heads.by_key, page.cursors, _bounds_of(readers)
 
     def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
         matches = locate_exact(operands)
@@ -343,8 +344,8 @@ def _page_of_walk(
             exact_index.uses += 1
             return total, (), None, None
         key = operands[only] if only is not None else tuple([operands[place] for place in places])
-        head = known_head(key)
-        if head is not None and head.all_match(bounds, stop):
+        head = heads_by_key.get(key)
+        if head is not None and head.version == table.version and head.all_match(bounds, stop):
             index.uses += 1
             rows = head.rows[skip:stop]
             return total, rows, *cursors(operands, head.pkeys[skip:stop], rows, stop < total, skip > 0)
@@ -363,7 +364,8 @@ def _page_of_walk(
             return page.rows(keys[skip:stop], operands, total, skip)
         if walk > MOST_WALKED:
             return None
-        head = head or heads.new(key)
+        if head is None or head.version != table.version:
+            head = heads.new(key)
         found: Sequence[int] = ()
         while len(found) < stop:
             if len(head) >= min(MOST_WALKED, size):

@@ -157,6 +157,11 @@ class Rows:
             return [current[pkey] for pkey in pkeys]
         return [row for pkey in pkeys if (row := self.get(pkey)) is not None]
 
+    def one(self, pkey: PKey) -> bytes:
+        """The row of a key that exists."""
+        row = self.current.get(pkey)
+        return row if row is not None else self.many((pkey,))[0]
+
     def put(self, pkey: PKey, row: bytes) -> None:
         """Set a row, in the newest layout; an older generation forgets it."""
         if self.watchers:
