@@ -13,7 +13,7 @@ A walk that has cost as much as the best bounded access would gives up and takes
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from tcsql.engine import cost
@@ -28,7 +28,7 @@ from tcsql.engine.planner import Access, Operands, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
 from tcsql.engine.rows import decode, project
-from tcsql.engine.streams import pkeys_between, pkeys_of, seek
+from tcsql.engine.streams import key_lists, pkeys_between, seek
 from tcsql.engine.values import PKey
 
 #: Reading and sorting so few rows costs no more than working out another access.
@@ -281,7 +281,7 @@ class PageSearch:
             work.use(access)
             work.keys += access.size
             work.examine(access.size)
-            found = self._gathered[id(access)] = set(pkeys_of(access))
+            found = self._gathered[id(access)] = set(chain.from_iterable(key_lists(access, MATCHES_PER_SLICE)))
         return found
 
     def _scan_blocks(self, access: Access, take: Take, bound: int, beyond: bool) -> Generator[None, None, bool]:

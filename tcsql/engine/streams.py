@@ -7,13 +7,17 @@ run's entry ``size - 1 - p``. All functions cost O(runs x log n), whatever the p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
+from typing import Final
 
 from tcsql.engine.index import Run
 from tcsql.engine.keys import KeyValue
 from tcsql.engine.order import Order, Position
 from tcsql.engine.planner import Access, Stream
 from tcsql.engine.values import PKey
+
+#: More leaves than this are small ones, which are read one behind the other.
+_MOST_LEAVES: Final = 64
 
 
 def pkeys_between(stream: Stream, start: int, stop: int, reverse: bool, backward: bool = False) -> Iterator[PKey]:
@@ -33,6 +37,22 @@ def pkeys_between(stream: Stream, start: int, stop: int, reverse: bool, backward
 def pkeys_of(access: Access) -> Iterator[PKey]:
     """Primary keys of all streams, one behind the other."""
     return chain.from_iterable(pkeys_between(stream, 0, stream.size, access.reverse) for stream in access.streams)
+
+
+def key_lists(access: Access, most: int) -> Iterator[list[PKey]]:
+    """Primary keys of all streams, up to so many at a time: half the time of one by one."""
+    for stream in access.streams:
+        for run in stream.runs:
+            found = run.stretches(_MOST_LEAVES)
+            if found is None:
+                pkeys = run.pkeys(0, run.size, False)
+                while keys := list(islice(pkeys, most)):
+                    yield keys
+                continue
+            codec, stretches = found
+            for leaf, start, stop in stretches:
+                for first in range(start, stop, most):
+                    yield codec.page(leaf, first, min(stop, first + most))
 
 
 def seek(stream: Stream, order: Order, cursor: Position, reverse: bool) -> tuple[int, int]:
