@@ -258,6 +258,8 @@ def test_settings_of_all_sources_reach_the_running_server(tmp_path: Path) -> Non
         assert server.get("command=select").json()["total"] == 0
         assert server.get('command=insert&rows={"n":1}').json()["inserted"] == 1
         assert server.post("command=insert", b" " * 2_049).status_code == 413
+        in_one_buffer = b"POST /?command=insert HTTP/1.1\r\nHost: x\r\nContent-Length: 2049\r\n\r\n" + b" " * 2_049
+        assert server.raw(in_one_buffer).startswith(b"HTTP/1.1 413 ")
         assert server.raw(b"GET \x1b[31m HTTP/1.1\r\n\r\n")
         assert server.stop() == 0
         lines = [json.loads(line) for line in server.stderr().splitlines()]

@@ -60,6 +60,7 @@ class Writer:
         self._store = store
         self._grammar = grammar
         self._max_body_bytes = max_body_bytes
+        self._most_now_bytes = min(READ_ASIDE_BYTES, max_body_bytes)
         self._max_line_bytes = max_line_bytes
         self._inserts: dict[bytes, tuple[InsertRequest, RowReader]] = {}
 
@@ -89,7 +90,7 @@ class Writer:
 
         Needs no task: what waits for the disk is told by the ticket. Raises what ``post`` raises, with nothing done.
         """
-        if len(text) > READ_ASIDE_BYTES or head.media_type == NDJSON or not self._store.has_room:
+        if len(text) > self._most_now_bytes or head.media_type == NDJSON or not self._store.has_room:
             return None
         request, reader = self._insert(head.query)
         if request is None or reader is None:
