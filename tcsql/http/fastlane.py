@@ -12,8 +12,8 @@ remembered as bytes, with what it means for the connection. A block is vetted on
 without a body, an upgrade or an expectation.
 
 Order: requests of one buffer are answered one after the other; the first that is not ordinary goes to uvicorn with
-everything behind it, and the lane stays closed until that is answered. A client that does not read (the transport
-says so) is uvicorn's, which waits for it.
+everything behind it, and the lane stays closed until that is answered. What a client sends that does not read, or
+sends much at once, is held back, and no more is read from it meanwhile.
 
 Idle connections are closed by one sweep a second over all of them, in both lanes; a timer for each request would
 take 1 us of its 10.
@@ -44,6 +44,8 @@ MOST_BLOCKS: Final = 1_024
 MOST_HEAD_BYTES: Final = 65_535
 #: A body that lies in one buffer is far shorter.
 MOST_LENGTH_DIGITS: Final = 9
+#: What one connection may take at once with a pipeline of requests: one of 256 KB took a second.
+MOST_TURN_S: Final = 0.002
 _SWEEP_S: Final = 1.0
 _GET: Final = b"GET /?"
 _POST: Final = b"POST /?"
@@ -218,7 +220,7 @@ class Connection(HttpToolsProtocol):
 
     def close_if_idle(self) -> None:
         """Nothing has come for a while: close, unless a reply is on its way."""
-        if self._awaited is None and (self.cycle is None or self.cycle.response_complete):
+        if self._awaited is None and not self._held and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
     # --- requests -------------------------------------------------------------------------------------------
@@ -233,7 +235,7 @@ class Connection(HttpToolsProtocol):
             self._hold(data)
             return
         if self.flow.write_paused:
-            self._hand_over(data)
+            self._hold(data)
             return
         body = lanes.request(data)
         if body is not None:  # nearly every request of a busy client: nothing is left to parse
@@ -252,11 +254,18 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
 
     def _one_by_one(self, data: bytes) -> None:
-        """The requests of one buffer, in their order; what is not ordinary is uvicorn's, and all behind it."""
-        start = 0
+        """The requests of one buffer, in their order; what is not ordinary is uvicorn's, and all behind it.
+
+        A buffer may hold thousands: after a while the others get their turn.
+        """
+        start, until = 0, time.perf_counter() + MOST_TURN_S
         while start < len(data) and not self.transport.is_closing():
-            if self._awaited is not None:
+            if self._awaited is not None or self.flow.write_paused:
                 self._hold(data[start:])
+                return
+            if start and time.perf_counter() > until:
+                self._hold(data[start:])
+                self.loop.call_soon(self._go_on)
                 return
             end = self._end_of_answered(data, start)
             if end == 0:
@@ -267,7 +276,7 @@ class Connection(HttpToolsProtocol):
     def _end_of_answered(self, data: bytes, start: int) -> int:
         """Take the request that begins there; gives where it ends, or 0, with nothing done: uvicorn has to."""
         end = data.find(b"\r\n\r\n", start) + 4
-        if end < 4 or end - start > MOST_HEAD_BYTES or self.flow.write_paused:
+        if end < 4 or end - start > MOST_HEAD_BYTES:
             return 0
         head = data[start:end]
         target, _, block = head.partition(b" HTTP/1.")
@@ -318,7 +327,7 @@ class Connection(HttpToolsProtocol):
     # --- writes ---------------------------------------------------------------------------------------------
 
     def _hold(self, data: bytes) -> None:
-        """A client that does not wait for the answer to its write: what it sends next waits instead."""
+        """A client that does not wait for the answer to its write, or does not read: what it sends next waits."""
         self._held += data
         self.flow.pause_reading()
 
@@ -335,9 +344,15 @@ class Connection(HttpToolsProtocol):
 
     def _go_on(self) -> None:
         held, self._held = self._held, b""
-        if not self.transport.is_closing():
+        if held and not self.transport.is_closing():
             self.flow.resume_reading()
             self.data_received(held)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        if self._held and self._awaited is None:
+            self.loop.call_soon(self._go_on)
 
     def shutdown(self) -> None:
         """The server stops: close, when what is under way has been answered."""

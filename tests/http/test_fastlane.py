@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from tcsql.http import fastlane
 from tcsql.http.app import create_app
 from tcsql.http.endpoints import Api
 from tcsql.http.fastlane import Connection, Lanes
@@ -731,3 +732,33 @@ async def test_a_write_that_asks_to_close_is_the_last() -> None:
     await turns()
     assert bench.transport.bodies == [b"wrote 1"]
     assert bench.transport.closed
+
+
+@on_a_loop
+async def test_a_long_pipeline_gives_way_to_others_after_a_while() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fastlane, "MOST_TURN_S", 0.0)
+        bench = _Bench()
+        bench.connection.data_received(get("a") + get("b") + get("c"))
+        assert (bench.transport.bodies, bench.transport.paused) == ([b"read a"], True)
+        bench.connection.data_received(get("d"))
+        await turns(1)
+        assert bench.transport.bodies == [b"read a", b"read b"]
+        await turns(5)
+        assert bench.transport.bodies == [b"read a", b"read b", b"read c", b"read d"]
+        assert not bench.transport.paused
+
+
+@on_a_loop
+async def test_requests_of_a_client_that_does_not_read_wait_until_it_does() -> None:
+    bench = _Bench()
+    bench.connection.pause_writing()
+    bench.connection.data_received(get("a"))
+    bench.connection.data_received(get("b") + get("c"))
+    bench.connection.close_if_idle()
+    await turns()
+    assert (bench.transport.written, bench.transport.paused, bench.transport.closed) == ([], True, False)
+    bench.connection.resume_writing()
+    await turns()
+    assert bench.transport.bodies == [b"read a", b"read b", b"read c"]
+    assert not bench.transport.paused
