@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Final
+from weakref import WeakSet
 
 from tcsql.engine.keys import Codec, Stretch
 from tcsql.engine.operands import Bounds
@@ -23,6 +24,8 @@ FIRST_ROWS: Final = 16
 GROWTH: Final = 4
 #: Heads of one shape; a head of 16 rows takes about 1 KB.
 MOST_HEADS: Final = 512
+#: Rows in the heads of all shapes together, 0.1 KB each: a thousand shapes with long heads would take gigabytes.
+MOST_ROWS: Final = 200_000
 
 
 class Head:
@@ -69,10 +72,28 @@ class Head:
         return found[:need]
 
 
+class _Held:
+    """How many rows the heads of all shapes hold, or less: a shape that is forgotten counts until the next clearing."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.shapes: WeakSet[Heads] = WeakSet()
+
+    def add(self, rows: int) -> None:
+        self.rows += rows
+        if self.rows > MOST_ROWS:
+            self.rows = 0
+            for heads in self.shapes:
+                heads.clear()
+
+
+_HELD: Final = _Held()
+
+
 class Heads:
     """The heads of all runs that one shape of query walks."""
 
-    __slots__ = ("_codec", "_names", "_reverse", "_table", "by_key")
+    __slots__ = ("__weakref__", "_codec", "_names", "_reverse", "_table", "by_key")
 
     def __init__(self, table: Table, codec: Codec, names: Sequence[str], reverse: bool) -> None:
         self._table = table
@@ -81,11 +102,24 @@ class Heads:
         self._reverse = reverse
         #: A head whose version is not the table's is to be made anew.
         self.by_key: dict[object, Head] = {}
+        _HELD.shapes.add(self)
+
+    @property
+    def rows(self) -> int:
+        """Rows held."""
+        return sum(map(len, self.by_key.values()))
+
+    def clear(self) -> None:
+        self.by_key.clear()
 
     def new(self, key: object) -> Head:
         """An empty head for a run."""
         if len(self.by_key) >= MOST_HEADS:
-            self.by_key.clear()
+            _HELD.add(-self.rows)
+            self.clear()
+        old = self.by_key.get(key)
+        if old is not None:
+            _HELD.add(-len(old))
         head = self.by_key[key] = Head(self._table.version, len(self._names))
         return head
 
@@ -102,3 +136,4 @@ class Heads:
         else:
             pkeys = self._codec.page(leaf, start + have, start + count)
         head.load(self._table, self._names, pkeys)
+        _HELD.add(len(pkeys))

@@ -262,6 +262,19 @@ def test_shapes_and_heads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(database.prepared("posts")._known) <= 3
 
 
+def test_rows_in_heads_are_bounded_over_all_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "MOST_ROWS", 100)
+    database = posts(300)
+    most = 0
+    for limit in (3, 5, 40, 3):
+        for columns in (None, ("id",), ("uid",), ("id", "uid"), ("uid", "id")):
+            for kind in ("blogid", "photoid"):
+                condition = where(("dateline", Operator.NUMGE, 5), ("idtype", Operator.STREQ, kind))
+                assert agrees(database, Select("posts", columns, condition, NEWEST, 0, limit))
+                most = max(most, sum(each.rows for each in heads._HELD.shapes))
+    assert 50 < most <= 100 + 64, "what one query adds may stand until the next"
+
+
 def test_an_error_of_the_general_way_is_no_answer_of_the_prepared_one() -> None:
     database = posts(5)
     with pytest.raises(TCSQLError):
