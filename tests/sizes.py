@@ -59,6 +59,7 @@ SMALL: tuple[tuple[object, str, object], ...] = (
     (cost, "MOST_WITHIN", 6),
     (cost, "LEAST_BY_BLOCKS", 3),
     (keyorder, "OPEN_COST", 0.3),
+    (keyorder, "SORT_COST", 0.0),
     (keyorder, "HEAP_COST", 0.01),
     (keyorder, "KEY_COST", 0.01),
     (keyorder, "MOST_PARTS", 6),

@@ -20,6 +20,8 @@ NEEDLE_COST: Final = 0.8
 TEST_COST: Final = 4.0
 #: A walk below this is not worth interrupting.
 MIN_WALK_ROWS: Final = 100
+#: A key of many that are gathered for the first of them.
+LOOK_COST: Final = 0.12
 #: A key that is looked for among others.
 FIND_COST: Final = 0.2
 #: Keys among which others are looked for: to gather so many takes two milliseconds.
@@ -76,7 +78,7 @@ def _cost(access: Access, order: Order, need: int, matches: float) -> float:
     if access.ordered and streams <= 1:
         return float(min(access.size, need))
     if not order.terms and access.exact:
-        return access.size * KEY_ONLY_COST + streams + min(access.size, need)
+        return access.size * LOOK_COST + streams + min(access.size, need)
     return float(min(access.size, need * streams)) if access.ordered else _whole_cost(access, order)
 
 

@@ -8,7 +8,6 @@ cursor the first keys are those that stand next to it.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from heapq import nlargest, nsmallest
 from itertools import islice
 from typing import Any, Final
 
@@ -16,14 +15,12 @@ from tcsql.engine.executor import Executor
 from tcsql.engine.keyorder import KeyOrder, key_order
 from tcsql.engine.order import Order, Position
 from tcsql.engine.planner import Access, Stream
+from tcsql.engine.selection import first_of
 from tcsql.engine.streams import key_lists, pkeys_between, seek
 from tcsql.engine.values import PKey
 
 #: Sorting this many keys takes less than a millisecond.
 KEYS_PER_SLICE: Final = 5_000
-#: Finding the first of so many times as many by a heap takes a third of the time of sorting them.
-_FEW: Final = 16
-_SAMPLES: Final = 8
 Keys = Generator[None, None, list[PKey]]
 
 
@@ -50,19 +47,9 @@ class FirstKeys:
             self._examine(len(keys))
             kept += self._on_this_side(keys) if self._cursor is not None else keys
             if len(kept) >= KEYS_PER_SLICE + skip + need:
-                kept = self._first(kept, skip + need)
+                kept = first_of(kept, skip + need, self._falling)
                 yield
-        return self._first(kept, skip + need)[skip:]
-
-    def _first(self, keys: list[PKey], count: int) -> list[PKey]:
-        """The first of many, in order: by a heap, unless they are few or seem to be sorted, which makes it simple."""
-        if count * _FEW < len(keys):
-            sample: Any = keys[:: len(keys) // _SAMPLES]
-            if sample != sorted(sample) and sample != sorted(sample, reverse=True):
-                some: Any = keys
-                return nlargest(count, some) if self._falling else nsmallest(count, some)
-        keys.sort(reverse=self._falling)
-        return keys[:count]
+        return first_of(kept, skip + need, self._falling)[skip:]
 
     def merged(self, accesses: Iterable[Access], need: int) -> Keys:
         """The first keys of all accesses together, each once."""
@@ -79,7 +66,7 @@ class FirstKeys:
             self._examine(access.size)
             for some in key_lists(access, KEYS_PER_SLICE):
                 keys.update(some)
-        return self._first(self._on_this_side(keys), need), len(keys)
+        return first_of(self._on_this_side(keys), need, self._falling), len(keys)
 
     def any_beyond(self, access: Access) -> Generator[None, None, bool]:
         """Whether a match lies on the other side of the cursor, its own row included."""

@@ -45,6 +45,9 @@ class Run(Protocol):
     def pkeys(self, start: int, stop: int, reverse: bool) -> Iterator[PKey]:
         """Primary keys of positions start to stop, backwards if ``reverse``; O(log n) to begin."""
 
+    def page(self, start: int, stop: int, reverse: bool) -> list[PKey]:
+        """The same as a list: half the time a key."""
+
     def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
         """Positions before and behind the entry with these values (they decide a row), clamped. O(log n)."""
 
@@ -83,6 +86,12 @@ class LeafRun:
         entries = postings.slice_of(self._leaf, self._start + start, self._start + stop, reverse)
         return self._codec.pkeys(entries)
 
+    def page(self, start: int, stop: int, reverse: bool) -> list[PKey]:
+        keys = self._codec.many(self._leaf, self._start + start, self._start + stop)
+        if reverse:
+            keys.reverse()
+        return keys
+
     def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
         """Positions before and behind; two bisections."""
         prefix = _known(self._codec, values)
@@ -107,6 +116,9 @@ class KeysRun:
         keys = self._keys[start:stop]
         return reversed(keys) if reverse else iter(keys)
 
+    def page(self, start: int, stop: int, reverse: bool) -> list[PKey]:
+        return list(self.pkeys(start, stop, reverse))
+
     def seek(self, values: Mapping[str, KeyValue]) -> tuple[int, int]:
         (value,) = values.values()  # nothing stands before the primary key
         return bisect_left(self._keys, value), bisect_right(self._keys, value)  # type: ignore[type-var]  # never NULL
@@ -129,6 +141,9 @@ class DirectoryRun:
         if stop <= start:
             return iter(())
         return islice(self._walk(self._base + (stop - 1 if reverse else start), reverse), stop - start)
+
+    def page(self, start: int, stop: int, reverse: bool) -> list[PKey]:
+        return list(self.pkeys(start, stop, reverse))
 
     def _walk(self, position: int, reverse: bool) -> Iterator[PKey]:
         index = self._index
@@ -340,6 +355,9 @@ class OrderedIndex:
         if len(equal) == len(codec.columns):
             return LeafRun(leaf, codec, codec.first(leaf, equal), codec.last(leaf, equal))
         nullable = codec.columns[len(equal)].nullable
+        if span is EVERY_VALUE and len(equal) == 1 and not nullable and equal[0] is not None:
+            leaf, start, stop = codec.stretch(leaf, equal[0], equal[0])  # a third of the time, for long lists of values
+            return LeafRun(leaf, codec, start, stop)
         if span.null:
             return LeafRun(leaf, codec, codec.first(leaf, (*equal, None)), codec.last(leaf, equal))
         start = codec.first(leaf, equal) if span.low is None else codec.first(leaf, (*equal, span.low))

@@ -35,9 +35,11 @@ BLOCKS_PER_STEP: Final = 16
 #: Blocks looked at to tell how much of the keys' range a block covers.
 _SAMPLES: Final = 3
 _AVERAGE_BLOCK: Final = BLOCK * 3 // 4
-#: In rows examined (0.7 us): a block on the heap, a block opened, a key that comes out.
+#: In rows examined (0.7 us): a block on the heap, a block opened, and more if its keys are in no order, a key that
+#: comes out.
 HEAP_COST: Final = 0.5
-OPEN_COST: Final = 150.0
+OPEN_COST: Final = 100.0
+SORT_COST: Final = 150.0
 KEY_COST: Final = 0.1
 
 #: First key in output order (negated if descending), a number of its own, the keys if open, the part, the place.
@@ -47,11 +49,11 @@ _Entry: TypeAlias = "tuple[Any, int, list[Any] | None, _Part, int]"
 class _Part:
     """Consecutive entries of one leaf as blocks; a short leaf is one."""
 
-    __slots__ = ("_begin", "_end", "_leaf", "_page", "_sorted", "places", "size")
+    __slots__ = ("_begin", "_end", "_leaf", "_read", "_sorted", "places", "size")
 
     def __init__(self, leaf: Leaf, start: int, stop: int, codec: Codec) -> None:
         self._leaf = leaf
-        self._page = codec.page
+        self._read = codec.many
         self._sorted = isinstance(codec, PrimaryCodec)
         self.size = stop - start
         if isinstance(leaf, BlockList):
@@ -69,7 +71,7 @@ class _Part:
     def bounds(self, place: int) -> tuple[Any, Any]:
         """No key of the block is below the first or above the second."""
         if isinstance(self._leaf, BlockList) and not self._sorted:
-            return self._leaf.lowest_highest(place, self._page)
+            return self._leaf.lowest_highest(place, self._read)
         if self._sorted:
             block, begin, end = self._slice(place)
             return block[begin], block[end - 1]
@@ -96,7 +98,7 @@ class _Part:
 
     def open(self, place: int) -> list[Any]:
         """Its keys, rising."""
-        keys = self._page(*self._slice(place))
+        keys = self._read(*self._slice(place))
         if not self._sorted:
             keys.sort()
         return keys
@@ -117,8 +119,9 @@ class KeyOrder:
         A block covers a share of the keys' range, the same everywhere; where all blocks cover all of it, the keys
         wanted lie in as many blocks.
         """
-        opened = 1 + 2 * self._share(keys_from, keys_to) * self._blocks + rows / _AVERAGE_BLOCK
-        return min(float(self._blocks), rows, opened) * OPEN_COST + self._blocks * HEAP_COST + rows * KEY_COST
+        share = self._share(keys_from, keys_to)
+        opened = min(float(self._blocks), rows, 1 + 2 * share * self._blocks + rows / _AVERAGE_BLOCK)
+        return opened * (OPEN_COST + share * SORT_COST) + self._blocks * HEAP_COST + rows * KEY_COST
 
     def _share(self, keys_from: int, keys_to: int) -> float:
         part = max(self._parts, key=lambda part: len(part.places))

@@ -12,6 +12,7 @@ column come last). Two indexes whose keys have the same columns share their code
 
 from __future__ import annotations
 
+import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,6 +77,9 @@ class Codec(Protocol):
     def page(self, leaf: Any, start: int, stop: int) -> list[PKey]:
         """The primary keys of positions start to stop."""
 
+    def many(self, leaf: Any, start: int, stop: int) -> list[PKey]:
+        """The same, for hundreds: up to three times as fast."""
+
     def one(self, leaf: Any, position: int) -> PKey:
         """The primary key at one position."""
 
@@ -127,6 +131,8 @@ class PrimaryCodec:
     def page(self, leaf: Any, start: int, stop: int) -> list[PKey]:
         return list(leaf[start:stop])
 
+    many = page
+
     def one(self, leaf: Any, position: int) -> PKey:
         return leaf[position]  # type: ignore[no-any-return]  # leaves hold keys
 
@@ -174,6 +180,8 @@ class PackedCodec:
             self._fields.insert(0, (column.type.low, top, shift, column.nullable))
             shift += (top if column.nullable else top - 1).bit_length()
         self.packs = shift <= 64
+        #: Whether the primary key is the lower half of each packed key, as it is with one of 32 bits.
+        self._halves = self.packs and self._bits == 32 and sys.byteorder == "little" and array("I").itemsize == 4
 
     def key(self, values: Sequence[Any], pkey: Any) -> Key:
         """The packed integer of one entry; values beyond the type are clamped to its bounds."""
@@ -221,6 +229,16 @@ class PackedCodec:
     def page(self, leaf: Any, start: int, stop: int) -> list[PKey]:
         mask, low = self._mask, self._low
         return [(key & mask) + low for key in leaf[start:stop]]
+
+    def many(self, leaf: Any, start: int, stop: int) -> list[PKey]:
+        if not self._halves:
+            return self.page(leaf, start, stop)
+        parts = leaf.arrays(start, stop) if isinstance(leaf, PackedList) else [leaf[start:stop]]
+        halves = array("I")
+        for part in parts:
+            halves.frombytes(part.tobytes() if part else b"")  # a leaf without entries may be no array
+        found = halves[::2].tolist()
+        return [half + self._low for half in found] if self._low else found  # type: ignore[return-value]  # list[int]
 
     def one(self, leaf: Any, position: int) -> PKey:
         return (leaf[position] & self._mask) + self._low  # type: ignore[no-any-return]  # leaves hold integers
@@ -311,6 +329,8 @@ class TupleCodec:
 
     def page(self, leaf: Any, start: int, stop: int) -> list[PKey]:
         return list(self.pkeys(iter(leaf[start:stop])))
+
+    many = page
 
     def one(self, leaf: Any, position: int) -> PKey:
         return self.page(leaf, position, position + 1)[0]

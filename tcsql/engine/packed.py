@@ -381,6 +381,15 @@ class PackedList(BlockList):
     def _block(keys: Sequence[int]) -> MutableSequence[int]:
         return array(TYPECODE, keys)
 
+    def arrays(self, start: int, stop: int) -> Iterator[array[int]]:
+        """The keys of positions start to stop as arrays: copies of parts of blocks."""
+        if start >= stop:
+            return
+        places, begin, end = self.blocks(start, stop)
+        for place in places:
+            block: Any = self.block(place)
+            yield block[begin if place == places.start else 0 : end if place == places.stop - 1 else len(block)]
+
 
 class ObjectList(BlockList):
     """Sorted atoms, or tuples of atoms."""

@@ -12,8 +12,8 @@ A walk that has cost as much as the best bounded access would gives up and takes
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from itertools import chain, islice
+from collections.abc import Generator
+from itertools import chain
 from typing import Final
 
 from tcsql.engine import cost
@@ -28,7 +28,7 @@ from tcsql.engine.planner import Access, Operands, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
 from tcsql.engine.rows import decode, project
-from tcsql.engine.streams import key_lists, pkeys_between, seek
+from tcsql.engine.streams import key_lists, lists_between, pkeys_between, seek
 from tcsql.engine.values import PKey
 
 #: Reading and sorting so few rows costs no more than working out another access.
@@ -237,10 +237,9 @@ class PageSearch:
         for stream in access.streams if access.ordered else ():
             taken.clear()
             start, stop = self._from_cursor(access, stream)
-            pkeys = pkeys_between(stream, start, stop, access.reverse, self._backward)
             limit = max(0, bound - work.examined)
             before = work.examined
-            yield from self._scan(pkeys, access, take, limit)
+            yield from self._scan(access, stream, (start, stop), take, backward=self._backward, limit=limit)
             if len(taken) < self._need and work.examined - before >= limit and stop - start > limit:
                 return False
             found.extend(taken)
@@ -251,26 +250,31 @@ class PageSearch:
                 yield
         return True
 
-    def _scan(self, pkeys: Iterator[PKey], access: Access, take: Take, limit: int) -> Steps:
-        """Hand matching rows to ``take`` until it has enough; look at so many keys at most."""
+    def _scan(
+        self, access: Access, stream: Stream, between: tuple[int, int], take: Take, *, backward: bool, limit: int
+    ) -> Steps:
+        """Hand matching rows of these output positions to ``take`` until it has enough; look at so many at most."""
+        start, stop = between
         if access.within is None:
+            pkeys = pkeys_between(stream, start, stop, access.reverse, backward)
             yield from self._executor.scan(pkeys, access.residual, take, limit)
             return
         wanted = self._keys_of(access.within)
-        work, enough, size = self._executor.work, False, 64
+        work, enough = self._executor.work, False
+        start, stop = (max(start, stop - limit), stop) if backward else (start, min(stop, start + limit))
 
         def take_until(pkey: PKey, data: bytes, row: Row | None) -> bool:
             nonlocal enough
             enough = take(pkey, data, row) is False
             return not enough
 
-        while not enough and (chunk := list(islice(pkeys, min(size, limit)))):
-            work.keys += len(chunk)
-            work.examine(len(chunk))
-            limit -= len(chunk)
-            if there := [key for key in chunk if key in wanted]:
+        for keys in lists_between(stream, start, stop, access.reverse, backward=backward, most=MATCHES_PER_SLICE):
+            work.keys += len(keys)
+            work.examine(len(keys))
+            if there := [key for key in keys if key in wanted]:
                 yield from self._executor.scan(iter(there), (), take_until)
-            size = min(2 * size, MATCHES_PER_SLICE)
+            if enough:
+                return
             yield
 
     def _keys_of(self, access: Access) -> set[PKey]:
@@ -344,9 +348,8 @@ class PageSearch:
         for stream in access.streams if access.ordered else ():
             before, behind = seek(stream, self._order, self._cursor, access.reverse)
             start, stop = (before, stream.size) if self._backward else (0, behind)
-            pkeys = pkeys_between(stream, start, stop, access.reverse, not self._backward)
             limit = max(0, bound - work.examined)
-            yield from self._scan(pkeys, access, take, limit)
+            yield from self._scan(access, stream, (start, stop), take, backward=not self._backward, limit=limit)
             if not found and stop - start > limit:
                 yield from self._executor.exhaust(cost.smallest(plan), take_beyond)
                 break

@@ -18,10 +18,35 @@ from tcsql.engine.values import PKey
 
 #: More leaves than this are small ones, which are read one behind the other.
 _MOST_LEAVES: Final = 64
+_FIRST_KEYS: Final = 128
 
 
 def pkeys_between(stream: Stream, start: int, stop: int, reverse: bool, backward: bool = False) -> Iterator[PKey]:
     """Primary keys of output positions start to stop, lazily; from stop down to start when ``backward``."""
+    parts = _parts(stream, start, stop, reverse, backward)
+    return chain.from_iterable(run.pkeys(first, last, reverse != backward) for run, first, last in parts)
+
+
+def lists_between(
+    stream: Stream, start: int, stop: int, reverse: bool, *, backward: bool, most: int
+) -> Iterator[list[PKey]]:
+    """The same as lists, few keys at first, then up to so many at a time."""
+    size, turned = _FIRST_KEYS, reverse != backward
+    for run, first, last in _parts(stream, start, stop, reverse, backward):
+        begin, end = first, last
+        while begin < end:
+            count = min(size, most, end - begin)
+            if turned:
+                yield run.page(end - count, end, True)
+                end -= count
+            else:
+                yield run.page(begin, begin + count, False)
+                begin += count
+            size *= 2
+
+
+def _parts(stream: Stream, start: int, stop: int, reverse: bool, backward: bool) -> list[tuple[Run, int, int]]:
+    """The parts of runs that hold the output positions start to stop, in the order in which they are read."""
     parts: list[tuple[Run, int, int]] = []
     offset = 0
     for run in stream.runs:
@@ -31,7 +56,7 @@ def pkeys_between(stream: Stream, start: int, stop: int, reverse: bool, backward
         offset += run.size
     if backward:
         parts.reverse()
-    return chain.from_iterable(run.pkeys(first, last, reverse != backward) for run, first, last in parts)
+    return parts
 
 
 def pkeys_of(access: Access) -> Iterator[PKey]:
@@ -52,7 +77,7 @@ def key_lists(access: Access, most: int) -> Iterator[list[PKey]]:
             codec, stretches = found
             for leaf, start, stop in stretches:
                 for first in range(start, stop, most):
-                    yield codec.page(leaf, first, min(stop, first + most))
+                    yield codec.many(leaf, first, min(stop, first + most))
 
 
 def seek(stream: Stream, order: Order, cursor: Position, reverse: bool) -> tuple[int, int]:
