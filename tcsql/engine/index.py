@@ -357,7 +357,7 @@ class OrderedIndex:
         nullable = codec.columns[len(equal)].nullable
         if span is EVERY_VALUE and len(equal) == 1 and not nullable and equal[0] is not None:
             leaf, start, stop = codec.stretch(leaf, equal[0], equal[0])  # a third of the time, for long lists of values
-            return LeafRun(leaf, codec, start, stop)
+            return LeafRun(leaf if start < stop else [], codec, start, stop)
         if span.null:
             return LeafRun(leaf, codec, codec.first(leaf, (*equal, None)), codec.last(leaf, equal))
         start = codec.first(leaf, equal) if span.low is None else codec.first(leaf, (*equal, span.low))

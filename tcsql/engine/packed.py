@@ -321,8 +321,7 @@ class BlockList:
         return place, position - self._start(place)
 
     def blocks(self, start: int, stop: int) -> tuple[range, int, int]:
-        """The places of the blocks that hold positions start to stop - 1; where they begin in the first, end in the
-        last. The positions must be there."""
+        """The blocks that hold these positions, which must be there; where they begin in the first, end in the last."""
         first, begin = self._place(start)
         last, end = self._place(stop - 1)
         return range(first, last + 1), begin, end + 1
@@ -348,9 +347,8 @@ class BlockList:
 
     def known_bounds(self, places: range) -> list[tuple[Any, Any] | None]:
         """What ``lowest_highest`` remembers of these blocks."""
-        return (
-            [None] * len(places) if self._lowest_highest is None else self._lowest_highest[places.start : places.stop]
-        )
+        known = self._lowest_highest
+        return [None] * len(places) if known is None else known[places.start : places.stop]
 
     def check_invariants(self) -> None:
         """AssertionError when blocks, maxima or positions are wrong. O(n)."""
@@ -383,9 +381,7 @@ class PackedList(BlockList):
 
     def arrays(self, start: int, stop: int) -> Iterator[array[int]]:
         """The keys of positions start to stop as arrays: copies of parts of blocks."""
-        if start >= stop:
-            return
-        places, begin, end = self.blocks(start, stop)
+        places, begin, end = self.blocks(start, stop) if start < stop else (range(0), 0, 0)
         for place in places:
             block: Any = self.block(place)
             yield block[begin if place == places.start else 0 : end if place == places.stop - 1 else len(block)]
