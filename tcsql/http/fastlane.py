@@ -25,6 +25,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 import httptools
@@ -100,12 +101,16 @@ class Lanes:
         """Close idle connections and tidy up, once a second until cancelled. 0.1 us a connection."""
         while True:
             await asyncio.sleep(_SWEEP_S)
-            oldest = self.now_s - self._keepalive_s  # by the clock of the last sweep, which the requests since then saw
-            self.now_s = time.monotonic()
-            for connection in list(self._connections):
-                if connection.active_s < oldest:
-                    connection.close_if_idle()
-            self.api.known.forget_stale()
+            self.tidy(time.monotonic())
+
+    def tidy(self, now_s: float) -> None:
+        """One sweep: close what is idle, and what has not told its request in all that time."""
+        oldest = self.now_s - self._keepalive_s  # by the clock of the last sweep, which the requests since then saw
+        self.now_s = now_s
+        for connection in list(self._connections):
+            if connection.active_s < oldest or connection.head_s < oldest:
+                connection.close_if_idle()
+        self.api.known.forget_stale()
 
     def block(self, data: bytes) -> _Block | None:
         """What a header block means (with the version before it); None when it is not ordinary."""
@@ -194,6 +199,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._lanes = lanes
         self.active_s = lanes.now_s
+        #: When the head that comes in pieces began: who sends a byte now and then is idle, too.
+        self.head_s = inf
         #: Whether uvicorn has a request of this connection, or a part of one.
         self._theirs = not lanes.fast
         self._in_message = False
@@ -372,7 +379,12 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_message = True
+        self.head_s = self._lanes.now_s
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self.head_s = inf
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._in_message = False
@@ -383,6 +395,8 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._unset_keepalive_if_required()
         self.active_s = self._lanes.now_s
+        if self.head_s != inf:
+            self.head_s = self.active_s  # it was not read from meanwhile
 
 
 _DOCUMENTS: Final = frozenset(path.encode() for path, methods in PATHS.items() if path != "/" and "GET" in methods)

@@ -646,7 +646,7 @@ class _Bench:
 
     def __init__(self) -> None:
         self.api = _SlowDisk()
-        lanes = Lanes(self.api, True, 10, 30)
+        self.lanes = lanes = Lanes(self.api, True, 10, 30)
         config = uvicorn.Config(create_app(self.api), ws="none", lifespan="off", log_config=None)
         config.load()
         self.state = ServerState()
@@ -762,3 +762,20 @@ async def test_requests_of_a_client_that_does_not_read_wait_until_it_does() -> N
     await turns()
     assert bench.transport.bodies == [b"read a", b"read b", b"read c"]
     assert not bench.transport.paused
+
+
+@on_a_loop
+async def test_a_request_told_too_slowly_is_not_waited_for() -> None:
+    bench = _Bench()
+    now, slow = time.monotonic(), get("b", "Cookie: " + "c" * 100)
+    bench.lanes.tidy(now)
+    bench.connection.data_received(get("a"))
+    for byte in range(29):
+        bench.lanes.tidy(now + byte)
+        bench.connection.data_received(slow[byte : byte + 1])
+    assert not bench.transport.closed
+    bench.lanes.tidy(now + 32)
+    bench.connection.data_received(b"x")
+    bench.lanes.tidy(now + 33)
+    assert bench.transport.closed
+    assert bench.transport.bodies == [b"read a"]
