@@ -33,6 +33,7 @@ from tcsql.engine.query import Conjunction, Count, Query, Select
 from tcsql.engine.result import CountResult, Page
 from tcsql.engine.rows import project
 from tcsql.engine.schema import TableSchema
+from tcsql.engine.selection import first_of
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
 
@@ -360,13 +361,13 @@ def _page_of_walk(
             exact_index.uses += 1
             detours.times += 1
             detours.rows += total * KEY_ONLY_COST
-            keys = sorted(exact_index.codec.page(*matches), reverse=reverse)
+            keys = first_of(exact_index.codec.many(*matches), stop, reverse)
             return page.rows(keys[skip:stop], operands, total, skip)
         if walk > MOST_WALKED:
             return None
         if head is None or head.version != table.version:
             head = heads.new(key)
-        found: Sequence[int] = ()
+        found = head.places(bounds, stop)
         while len(found) < stop:
             if len(head) >= min(MOST_WALKED, size):
                 return None
