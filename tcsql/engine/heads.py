@@ -80,6 +80,7 @@ class _Held:
         self.shapes: WeakSet[Heads] = WeakSet()
 
     def add(self, rows: int) -> None:
+        """Count so many more; when they are too many, all shapes begin again."""
         self.rows += rows
         if self.rows > MOST_ROWS:
             self.rows = 0
@@ -110,6 +111,7 @@ class Heads:
         return sum(map(len, self.by_key.values()))
 
     def clear(self) -> None:
+        """Let go of all heads."""
         self.by_key.clear()
 
     def new(self, key: object) -> Head:

@@ -24,16 +24,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 
-import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tcsql.errors import Overloaded
+from tcsql.http.blocks import Block, vet
 from tcsql.http.endpoints import PATHS, Api
 from tcsql.http.messages import CLOSE, Head, Header, Reply, refusal
 from tcsql.storage.store import Store
@@ -43,24 +42,11 @@ MOST_BLOCK_BYTES: Final = 2_048
 MOST_BLOCKS: Final = 1_024
 #: A longer target is none, says uvicorn's parser of them.
 MOST_HEAD_BYTES: Final = 65_535
-#: A body that lies in one buffer is far shorter.
-MOST_LENGTH_DIGITS: Final = 9
 #: What one connection may take at once with a pipeline of requests: one of 256 KB took a second.
 MOST_TURN_S: Final = 0.002
 _SWEEP_S: Final = 1.0
 _GET: Final = b"GET /?"
 _POST: Final = b"POST /?"
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A vetted header block: whether the connection stays open after the reply, and what it says of a body."""
-
-    keeps_alive: bool
-    #: None: there is no body.
-    content_length: int | None = None
-    content_type: str = ""
-    content_encoding: str = ""
 
 
 class Lanes:
@@ -75,7 +61,7 @@ class Lanes:
         #: Seconds of a clock that moves once a sweep: good enough for idleness, and free.
         self.now_s = time.monotonic()
         self._keepalive_s = keepalive_s
-        self._blocks: dict[bytes, _Block | None] = {}
+        self._blocks: dict[bytes, Block | None] = {}
         self._connections: set[Any] = set()
         self._store: Store | None = None
         #: Everything in front of the length of a page, and what it was made of.
@@ -112,7 +98,7 @@ class Lanes:
                 connection.close_if_idle()
         self.api.known.forget_stale()
 
-    def block(self, data: bytes) -> _Block | None:
+    def block(self, data: bytes) -> Block | None:
         """What a header block means (with the version before it); None when it is not ordinary."""
         try:
             return self._blocks[data]
@@ -121,7 +107,7 @@ class Lanes:
                 return None  # too long, not whole, or more than one request
             if len(self._blocks) >= MOST_BLOCKS:
                 self._blocks.clear()
-            found = self._blocks[data] = _vetted(data)
+            found = self._blocks[data] = vet(data)
             return found
 
     def page(self, body: bytes, default_headers: list[Header]) -> bytes:
@@ -132,52 +118,6 @@ class Lanes:
             self._head_lsn, self._head_defaults = store.durable_lsn, default_headers
             self._page_head = _head(200, default_headers, self.api.page_headers()) + b"content-length: "
         return b"%b%d\r\n\r\n%b" % (self._page_head, len(body), body)
-
-
-class _Vetting:
-    """Callbacks of the parser: the headers of one request, and whether they ended."""
-
-    def __init__(self) -> None:
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.ended = False
-        self.keeps_alive = False
-        self.parser = httptools.HttpRequestParser(self)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        # Here, because the parser forgets it when the message ends.
-        self.keeps_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        self.ended = True
-
-
-#: Headers that make a request more than its request line and a body.
-_NOT_ORDINARY: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
-_OF_BODY: Final = frozenset({b"content-length", b"content-type", b"content-encoding"})
-
-
-def _vetted(data: bytes) -> _Block | None:
-    seen = _Vetting()
-    try:
-        seen.parser.feed_data(b"POST / HTTP/1." + data)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-        return None
-    names = [name for name, _ in seen.headers]
-    if not seen.ended or not _NOT_ORDINARY.isdisjoint(names):
-        return None
-    found = {name: value for name, value in seen.headers if name in _OF_BODY}
-    if sum(name in _OF_BODY for name in names) != len(found):
-        return None  # one of them stands twice
-    length = found.get(b"content-length")
-    if length is not None and (not length.isdigit() or len(length) > MOST_LENGTH_DIGITS):
-        return None
-    return _Block(
-        seen.keeps_alive,
-        None if length is None else int(length),
-        found.get(b"content-type", b"").decode("latin-1"),
-        found.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
-    )
 
 
 def _head(status: int, default_headers: list[Header], headers: tuple[Header, ...]) -> bytes:
@@ -205,7 +145,7 @@ class Connection(HttpToolsProtocol):
         self._theirs = not lanes.fast
         self._in_message = False
         #: The header block of an insert whose rows are on their way to the disk, and what came behind it.
-        self._awaited: _Block | None = None
+        self._awaited: Block | None = None
         self._held = b""
         self._is_shutting_down = False
         self._write: Callable[[bytes], None]
@@ -309,7 +249,7 @@ class Connection(HttpToolsProtocol):
         self._awaited = None
         return 0
 
-    def _answered(self, target: bytes, vetted: _Block, data: bytes) -> bool:
+    def _answered(self, target: bytes, vetted: Block, data: bytes) -> bool:
         """Answer a GET at once; False, with nothing done: uvicorn has to."""
         lanes = self._lanes
         known = lanes.api.known
