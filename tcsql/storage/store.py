@@ -44,11 +44,9 @@ from tcsql.storage.options import StoreOptions
 from tcsql.storage.pipeline import Pipeline
 from tcsql.storage.reader import ChangeReader, back_up
 from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket
-from tcsql.storage.turns import Turn, in_slices
+from tcsql.storage.turns import SLICE_S, Turn, in_slices
 from tcsql.storage.waiters import LsnWaiters
 
-#: A query that is done in this time needs no turns.
-QUICK_S: Final = 0.001
 #: Background work: 4 ms, then a pause twice as long; a look every quarter of a second when there was none.
 MAINTAIN_SLICE_S: Final = 0.004
 _MAINTAIN_PAUSE_S: Final = 0.008
@@ -127,9 +125,9 @@ class Store:
         return self.database.query(query)
 
     def query_now(self, query: Query) -> Result | None:
-        """The answer if it takes no more than a millisecond; None: ``run`` will, at greater length."""
+        """The answer if it takes no more than one turn; None: ``run`` begins again, and takes several."""
         steps = self.database.steps(query)
-        until = time.perf_counter() + QUICK_S
+        until = time.perf_counter() + SLICE_S
         try:
             next(steps)
             while time.perf_counter() < until:
