@@ -57,6 +57,7 @@ SMALL: tuple[tuple[object, str, object], ...] = (
     (page, "MOST_UNITED", 5),
     (firstkeys, "KEYS_PER_SLICE", 3),
     (cost, "MOST_WITHIN", 6),
+    (cost, "LEAST_WALKED", 2),
     (cost, "LEAST_BY_BLOCKS", 3),
     (keyorder, "OPEN_COST", 0.3),
     (keyorder, "SORT_COST", 0.0),

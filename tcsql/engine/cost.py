@@ -26,6 +26,8 @@ LOOK_COST: Final = 0.12
 FIND_COST: Final = 0.2
 #: Keys among which others are looked for: to gather so many takes two milliseconds.
 MOST_WITHIN: Final = 20_000
+#: So few rows are tested sooner than that.
+LEAST_WALKED: Final = 50
 #: So few keys are sorted sooner than a second way is thought about.
 LEAST_BY_BLOCKS: Final = 1_000
 #: Inclusion and exclusion over k alternatives asks 2**k - 1 sizes; beyond 3 a scan is the honest way.
@@ -64,9 +66,13 @@ def choose(accesses: Sequence[Access], order: Order, need: int, table: Table) ->
     for access in accesses:
         access.cost = _cost(access, order, need, matches)
         access.by_blocks, access.within = False, None
-        if not order.terms and not access.ordered and access.size > LEAST_BY_BLOCKS:
+        if (
+            not order.terms
+            and not access.ordered
+            and access.size > (LEAST_WALKED if access.residual else LEAST_BY_BLOCKS)
+        ):
             _weigh_blocks(access, need, matches, table)
-        if access.ordered and access.residual:
+        if access.residual and (access.ordered or not order.terms):
             _weigh_keys(access, accesses, need, matches)
     return min(accesses, key=lambda access: (access.cost, access.size))
 
@@ -112,18 +118,31 @@ def _weigh_blocks(access: Access, need: int, matches: float, table: Table) -> No
 
 def _weigh_keys(access: Access, accesses: Sequence[Access], need: int, matches: float) -> None:
     """Look for the rows among the keys of what the residual asks for, if that is cheaper than testing rows."""
-    walked = walk_rows(need * max(1, len(access.streams)), access.size, matches)
+    walked = float(access.size)
+    if access.ordered:
+        walked = walk_rows(need * max(1, len(access.streams)), access.size, matches)
+    elif access.overlapping:
+        return
     for other in accesses:
         if other.size > MOST_WITHIN or other is access or not isinstance(other.index, OrderedIndex):
             continue
         price = other.size * KEY_ONLY_COST + walked * FIND_COST + need
         if price < access.cost and set(access.residual).isdisjoint(other.residual):
-            access.cost, access.within = price, other
+            access.cost, access.within, access.by_blocks = price, other, False
+
+
+def by_keys(access: Access, order: Order) -> bool:
+    """Whether all its matches are known by their keys, and keys are the order."""
+    return not order.terms and (access.exact or (access.within is not None and not access.ordered))
 
 
 def most_cost(access: Access, order: Order) -> float:
     """What an access costs at most: an estimate of how matches lie has no share in it."""
-    return access.cost if not access.residual else access.size * (SORT_COST if order.terms else TEST_COST)
+    return (
+        access.cost
+        if not access.residual or by_keys(access, order)
+        else access.size * (SORT_COST if order.terms else TEST_COST)
+    )
 
 
 def fallback(accesses: Sequence[Access], walked: Access, order: Order) -> Access:

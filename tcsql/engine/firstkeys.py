@@ -8,7 +8,7 @@ cursor the first keys are those that stand next to it.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 from tcsql.engine.executor import Executor
@@ -35,6 +35,9 @@ class FirstKeys:
         self._backward = backward
         #: Keys are looked for downwards, from the cursor if there is one.
         self._falling = order.descending != backward
+        #: The number of matches that ``of`` has met, where it looks at all of them.
+        self.found = 0
+        self._gathered: dict[int, set[PKey]] = {}
         self._at: Any = None if cursor is None else cursor.pkey
 
     def of(self, access: Access, skip: int, need: int) -> Keys:
@@ -43,8 +46,9 @@ class FirstKeys:
             return (yield from self._by_blocks(access, skip, need))
         self._work.use(access)
         kept: list[PKey] = []
+        self.found = 0
         for keys in self._lists(access, skip + need):
-            self._examine(len(keys))
+            self.found += len(keys)
             kept += self._on_this_side(keys) if self._cursor is not None else keys
             if len(kept) >= KEYS_PER_SLICE + skip + need:
                 kept = first_of(kept, skip + need, self._falling)
@@ -77,8 +81,8 @@ class FirstKeys:
             assert by_key is not None  # or it would not have been chosen
             return any(self.batches(by_key, beyond=True))
         at = self._at
-        for keys in key_lists(access, KEYS_PER_SLICE):
-            if max(keys) >= at if self._falling else min(keys) <= at:
+        for keys in self._lists(access, 1):
+            if keys and (max(keys) >= at if self._falling else min(keys) <= at):
                 return True
             yield
         return False
@@ -117,15 +121,34 @@ class FirstKeys:
 
     def _lists(self, access: Access, need: int) -> Iterator[list[PKey]]:
         """All keys of an access, or of long streams that are in order the first."""
+        if access.within is not None:
+            wanted = self.keys_of(access.within)
+            for keys in key_lists(access, KEYS_PER_SLICE):
+                self._examine(len(keys))
+                yield [key for key in keys if key in wanted]
+            return
         if not access.ordered or access.size <= KEYS_PER_SLICE:
-            yield from key_lists(access, KEYS_PER_SLICE)
+            for keys in key_lists(access, KEYS_PER_SLICE):
+                self._examine(len(keys))
+                yield keys
             return
         for stream in access.streams:
             start, stop = 0, stream.size
             if self._cursor is not None:
                 before, behind = seek(stream, self._order, self._cursor, access.reverse)
                 start, stop = (0, before) if self._backward else (behind, stop)
-            yield list(islice(pkeys_between(stream, start, stop, access.reverse, self._backward), need))
+            keys = list(islice(pkeys_between(stream, start, stop, access.reverse, self._backward), need))
+            self._examine(len(keys))
+            yield keys
+
+    def keys_of(self, access: Access) -> set[PKey]:
+        """All keys of an access: gathered once."""
+        found = self._gathered.get(id(access))
+        if found is None:
+            self._work.use(access)
+            self._examine(access.size)
+            found = self._gathered[id(access)] = set(chain.from_iterable(key_lists(access, KEYS_PER_SLICE)))
+        return found
 
     def _lies_beyond(self, stream: Stream) -> bool:
         assert self._cursor is not None

@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 
 from tcsql.engine.index import OrderedIndex
 from tcsql.engine.keys import Codec, Leaf, PrimaryCodec
-from tcsql.engine.packed import BLOCK, BlockList
+from tcsql.engine.packed import BlockList
 from tcsql.engine.planner import Access
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.values import Kind
@@ -34,13 +34,12 @@ MOST_PARTS: Final = 256
 BLOCKS_PER_STEP: Final = 16
 #: Blocks looked at to tell how much of the keys' range a block covers.
 _SAMPLES: Final = 3
-_AVERAGE_BLOCK: Final = BLOCK * 3 // 4
 #: In rows examined (0.7 us): a block on the heap, a block opened, and more if its keys are in no order, a key that
 #: comes out.
 HEAP_COST: Final = 0.5
 OPEN_COST: Final = 100.0
 SORT_COST: Final = 150.0
-KEY_COST: Final = 0.1
+KEY_COST: Final = 0.02
 
 #: First key in output order (negated if descending), a number of its own, the keys if open, the part, the place.
 _Entry: TypeAlias = "tuple[Any, int, list[Any] | None, _Part, int]"
@@ -120,7 +119,7 @@ class KeyOrder:
         wanted lie in as many blocks.
         """
         share = self._share(keys_from, keys_to)
-        opened = min(float(self._blocks), rows, 1 + 2 * share * self._blocks + rows / _AVERAGE_BLOCK)
+        opened = min(float(self._blocks), rows, 2 + 2 * share * self._blocks)
         return opened * (OPEN_COST + share * SORT_COST) + self._blocks * HEAP_COST + rows * KEY_COST
 
     def _share(self, keys_from: int, keys_to: int) -> float:

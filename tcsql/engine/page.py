@@ -13,7 +13,6 @@ A walk that has cost as much as the best bounded access would gives up and takes
 from __future__ import annotations
 
 from collections.abc import Generator
-from itertools import chain
 from typing import Final
 
 from tcsql.engine import cost
@@ -28,7 +27,7 @@ from tcsql.engine.planner import Access, Operands, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
 from tcsql.engine.rows import decode, project
-from tcsql.engine.streams import key_lists, lists_between, pkeys_between, seek
+from tcsql.engine.streams import lists_between, pkeys_between, seek
 from tcsql.engine.values import PKey
 
 #: Reading and sorting so few rows costs no more than working out another access.
@@ -50,7 +49,6 @@ class PageSearch:
         text = query.before if self._backward else query.after
         self._cursor = read_cursor(query, self._table.schema, text) if text is not None else None
         self._cursor_key = self._order.key(self._cursor.values, self._cursor.pkey) if self._cursor else None
-        self._gathered: dict[int, set[PKey]] = {}
         self._first_keys = FirstKeys(executor, self._order, self._cursor, self._backward)
         #: Rows up to and including this many are needed to fill the page and to know whether more follow.
         self._need = (0 if self._cursor else query.skip) + query.limit + 1
@@ -114,17 +112,20 @@ class PageSearch:
     # --- by keys --------------------------------------------------------------------------------------------
 
     def _is_by_keys(self, access: Access) -> bool:
-        """All its matches are known by their keys, and keys are the order."""
-        return access.exact and not self._order.terms
+        return cost.by_keys(access, self._order)
 
     def _by_keys(self, choices: list[Access], total: int | None) -> Generator[None, None, Page]:
         """The first keys of each access; only the page's rows are fetched."""
         skip, first_keys = self._query.skip if self._cursor is None else 0, self._first_keys
         if len(choices) == 1:
-            total = choices[0].size
             keys = yield from first_keys.of(choices[0], skip, self._need - skip)
+            total = choices[0].size if choices[0].exact else first_keys.found
         else:
-            if total is None and sum([access.size for access in choices]) <= MOST_UNITED:
+            if (
+                total is None
+                and sum([access.size for access in choices]) <= MOST_UNITED
+                and all(access.exact for access in choices)
+            ):
                 keys, total = first_keys.united(choices, self._need)
             else:
                 keys = yield from first_keys.merged(choices, self._need)
@@ -259,7 +260,7 @@ class PageSearch:
             pkeys = pkeys_between(stream, start, stop, access.reverse, backward)
             yield from self._executor.scan(pkeys, access.residual, take, limit)
             return
-        wanted = self._keys_of(access.within)
+        wanted = self._first_keys.keys_of(access.within)
         work, enough = self._executor.work, False
         start, stop = (max(start, stop - limit), stop) if backward else (start, min(stop, start + limit))
 
@@ -276,17 +277,6 @@ class PageSearch:
             if enough:
                 return
             yield
-
-    def _keys_of(self, access: Access) -> set[PKey]:
-        """All keys of an access: gathered once."""
-        found = self._gathered.get(id(access))
-        if found is None:
-            work = self._executor.work
-            work.use(access)
-            work.keys += access.size
-            work.examine(access.size)
-            found = self._gathered[id(access)] = set(chain.from_iterable(key_lists(access, MATCHES_PER_SLICE)))
-        return found
 
     def _scan_blocks(self, access: Access, take: Take, bound: int, beyond: bool) -> Generator[None, None, bool]:
         """Scan by primary key from the cursor on, or back ``beyond`` it; False when it costs too much."""
