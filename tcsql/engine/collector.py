@@ -15,7 +15,7 @@ from tcsql.engine.values import PKey
 _KEY: Final = attrgetter("key")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # to freeze it takes three times as long
 class Match:
     """One matching row with its place in the order (empty when it came by position)."""
 

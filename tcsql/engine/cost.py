@@ -10,7 +10,7 @@ from tcsql.engine.index import OrderedIndex
 from tcsql.engine.keyorder import key_order
 from tcsql.engine.needles import may_spare
 from tcsql.engine.order import Order
-from tcsql.engine.planner import GUESS, KEY_ONLY_COST, SORT_COST, Access, Planner
+from tcsql.engine.planner import GUESS, SORT_COST, Access, Planner
 from tcsql.engine.query import Conjunction
 from tcsql.engine.table import Table
 
@@ -23,7 +23,7 @@ MIN_WALK_ROWS: Final = 100
 #: A key of many that are gathered for the first of them.
 LOOK_COST: Final = 0.12
 #: A key that is looked for among others.
-FIND_COST: Final = 0.2
+FIND_COST: Final = 0.12
 #: Keys among which others are looked for: to gather so many takes two milliseconds.
 MOST_WITHIN: Final = 20_000
 #: So few rows are tested sooner than that.
@@ -126,7 +126,7 @@ def _weigh_keys(access: Access, accesses: Sequence[Access], need: int, matches: 
     for other in accesses:
         if other.size > MOST_WITHIN or other is access or not isinstance(other.index, OrderedIndex):
             continue
-        price = other.size * KEY_ONLY_COST + walked * FIND_COST + need
+        price = other.size * LOOK_COST + walked * FIND_COST + need
         if price < access.cost and set(access.residual).isdisjoint(other.residual):
             access.cost, access.within, access.by_blocks = price, other, False
 

@@ -26,7 +26,7 @@ from tcsql.engine.order import Order, SortTuple
 from tcsql.engine.planner import Access, Operands, Stream
 from tcsql.engine.query import Conjunction, Select
 from tcsql.engine.result import Page
-from tcsql.engine.rows import decode, project
+from tcsql.engine.rows import project
 from tcsql.engine.streams import lists_between, pkeys_between, seek
 from tcsql.engine.values import PKey
 
@@ -206,7 +206,7 @@ class PageSearch:
         return take
 
     def _key(self, pkey: PKey, data: bytes, row: Row | None) -> SortTuple:
-        return self._order.key_of_row(row if row is not None else decode(data), pkey)
+        return self._order.key_of_data(data, pkey) if row is None else self._order.key_of_row(row, pkey)
 
     def _gives_first(self, access: Access) -> bool:
         """Whether the first matches can be had without the others."""
