@@ -13,6 +13,7 @@ A server opens its listener before its store is ready: until ``open`` is called 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import tempfile
@@ -37,6 +38,7 @@ from tcsql.errors import (
     did_you_mean,
 )
 from tcsql.http import render
+from tcsql.http.admission import Admission
 from tcsql.http.grammar import Grammar, Limits, ReadRequest
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import JSON_HEADERS, Body, Disconnected, Head, Header, Reply, refusal
@@ -117,6 +119,7 @@ class Api:
                 if body is not None:
                     self.metrics.timed("known", time.perf_counter() - started)
                     return Reply(200, body, state.headers())
+                state.admission.admit()
                 if b"command=select" not in head.query:
                     return None  # a write, a refusal, or a spelling that the careful way reads
                 request = state.grammar.request(of_query(head.query))
@@ -226,10 +229,11 @@ class Api:
     async def _read(self, state: _Open, request: ReadRequest) -> tuple[str, Reply]:
         if request.min_lsn is not None:
             await state.wait_for(*request.min_lsn, self._settings.min_lsn_timeout_s)
-        if request.explain:
-            plan = await state.store.explain(request.query)
-            return "explain", Reply(200, render.document(plan), state.headers())
-        found = await state.store.run(request.query)
+        async with state.admission.place():
+            if request.explain:
+                plan = await state.store.explain(request.query)
+                return "explain", Reply(200, render.document(plan), state.headers())
+            found = await state.store.run(request.query)
         return _operation(request.query), self._page(state, found, request.bigint_text)
 
     def _page(self, state: _Open, found: Result, bigint_text: bool) -> Reply:
@@ -273,6 +277,7 @@ class Api:
             ],
             "metrics": self._counted().plain(),
             **({"stalls": self._stalls.status()} if self._stalls is not None else {}),
+            "refused_overloaded": self._ready().admission.refused,
         }
         return Reply(200, render.document(body))
 
@@ -301,10 +306,17 @@ def _copy(store: Store, directory: str) -> BinaryIO:
         return open(path, "rb")  # the lane closes it
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 class _Open:
     """What exists once the store is open."""
 
-    __slots__ = ("_headers", "_headers_lsn", "_store_id", "grammar", "store", "writer")
+    __slots__ = ("_headers", "_headers_lsn", "_store_id", "admission", "grammar", "store", "writer")
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
@@ -312,6 +324,7 @@ class _Open:
             store.database, Limits(settings.max_rows, settings.max_conditions, settings.default_table)
         )
         self.writer = Writer(store, self.grammar, settings.max_body_bytes, settings.max_line_bytes)
+        self.admission = Admission(_running_loop())
         self._store_id = store.id.encode()
         self._headers_lsn = -1
         self._headers: tuple[Header, ...] = ()

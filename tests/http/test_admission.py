@@ -1,0 +1,62 @@
+"""Overload: what would only wait is refused at once, and the rest is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tcsql.errors import Overloaded
+from tcsql.http import admission
+from tcsql.http.admission import Admission
+
+
+def test_a_turn_that_lasts_too_long_refuses_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MOST_TURN_S", 0.01)
+
+    async def turns() -> None:
+        door = Admission(asyncio.get_running_loop())
+        door.admit()
+        door.admit()  # it has just begun
+        time.sleep(0.02)
+        with pytest.raises(Overloaded):
+            door.admit()
+        await asyncio.sleep(0)  # another turn
+        door.admit()
+        assert door.refused == 1
+
+    asyncio.run(turns())
+
+
+def test_long_reads_run_beside_few_others_and_wait_for_a_place_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MOST_RUNNING", 2)
+    monkeypatch.setattr(admission, "MOST_WAIT_S", 0.05)
+    running = most = 0
+
+    async def read(door: Admission, seconds: float) -> None:
+        nonlocal running, most
+        async with door.place():
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(seconds)
+            running -= 1
+
+    async def reads() -> None:
+        door = Admission(asyncio.get_running_loop())
+        await asyncio.gather(*(read(door, 0.001) for _ in range(10)))
+        assert most == 2
+        ended = await asyncio.gather(*(read(door, 0.2) for _ in range(3)), return_exceptions=True)
+        assert [type(each) for each in ended] == [type(None), type(None), Overloaded]
+        await read(door, 0)  # the places are free again
+        assert door.refused == 1
+
+    asyncio.run(reads())
+
+
+def test_without_an_event_loop_nothing_is_refused() -> None:
+    door = Admission(None)
+    door.admit()
+    time.sleep(0.001)
+    door.admit()
+    assert door.refused == 0
