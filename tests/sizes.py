@@ -16,6 +16,7 @@ from tcsql.engine import (
     gather,
     index,
     keyorder,
+    keys,
     manyrows,
     packed,
     page,
@@ -27,6 +28,7 @@ from tcsql.engine import (
 )
 
 SMALL: tuple[tuple[object, str, object], ...] = (
+    (keys, "_MANY", 3),
     (postings, "LIST_LIMIT", 6),
     (textindex, "NOTE_ROWS", 3),
     (textindex, "MOST_NOTED", 12),

@@ -33,6 +33,10 @@ KeyValue = SortKey | None
 Stretch = tuple[Any, int, int]
 
 
+#: Fewer keys than this are sooner taken one by one.
+_MANY: Final = 64
+
+
 class _Above:
     """Sorts above every value; by rank among themselves: NULL above values, TOP above NULL."""
 
@@ -231,7 +235,7 @@ class PackedCodec:
         return [(key & mask) + low for key in leaf[start:stop]]
 
     def many(self, leaf: Any, start: int, stop: int) -> list[PKey]:
-        if not self._halves:
+        if not self._halves or stop - start < _MANY:
             return self.page(leaf, start, stop)
         parts = leaf.arrays(start, stop) if isinstance(leaf, PackedList) else [leaf[start:stop]]
         halves = array("I")

@@ -19,6 +19,7 @@ from tcsql.engine.values import PKey
 #: More leaves than this are small ones, which are read one behind the other.
 _MOST_LEAVES: Final = 64
 _FIRST_KEYS: Final = 128
+_KEYS_AT_ONCE: Final = 1_000
 
 
 def pkeys_between(stream: Stream, start: int, stop: int, reverse: bool, backward: bool = False) -> Iterator[PKey]:
@@ -61,7 +62,7 @@ def _parts(stream: Stream, start: int, stop: int, reverse: bool, backward: bool)
 
 def pkeys_of(access: Access) -> Iterator[PKey]:
     """Primary keys of all streams, one behind the other."""
-    return chain.from_iterable(pkeys_between(stream, 0, stream.size, access.reverse) for stream in access.streams)
+    return chain.from_iterable(key_lists(access, _KEYS_AT_ONCE))
 
 
 def key_lists(access: Access, most: int) -> Iterator[list[PKey]]:
