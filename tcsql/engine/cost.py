@@ -21,11 +21,13 @@ TEST_COST: Final = 4.0
 #: A walk below this is not worth interrupting.
 MIN_WALK_ROWS: Final = 100
 #: A key of many that are gathered for the first of them.
-LOOK_COST: Final = 0.12
+LOOK_COST: Final = 0.09
 #: A key that is looked for among others.
 FIND_COST: Final = 0.12
 #: Keys among which others are looked for: to gather so many takes two milliseconds.
 MOST_WITHIN: Final = 20_000
+#: A walk may find too little, so it has to promise more than something certain.
+RISK: Final = 1.6
 #: So few rows are tested sooner than that.
 LEAST_WALKED: Final = 50
 #: So few keys are sorted sooner than a second way is thought about.
@@ -74,7 +76,13 @@ def choose(accesses: Sequence[Access], order: Order, need: int, table: Table) ->
             _weigh_blocks(access, need, matches, table)
         if access.residual and (access.ordered or not order.terms):
             _weigh_keys(access, accesses, need, matches)
-    return min(accesses, key=lambda access: (access.cost, access.size))
+    return min(accesses, key=lambda access: (_expected(access), access.size))
+
+
+def _expected(access: Access) -> float:
+    """The cost, and for a walk what it costs on top if it finds too little and is given up."""
+    is_walk = access.residual and (access.ordered or access.by_blocks)
+    return RISK * access.cost if is_walk else access.cost
 
 
 def _cost(access: Access, order: Order, need: int, matches: float) -> float:
