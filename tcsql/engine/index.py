@@ -87,6 +87,7 @@ class LeafRun:
         return self._codec.pkeys(entries)
 
     def page(self, start: int, stop: int, reverse: bool) -> list[PKey]:
+        """The primary keys of positions start to stop, taken from the leaf at once."""
         keys = self._codec.many(self._leaf, self._start + start, self._start + stop)
         if reverse:
             keys.reverse()
