@@ -104,7 +104,7 @@ class Server:
         metrics = Metrics()
         self._stalls = StallMeter(lambda: sum(metrics.requests.values()) + self.api.known.hits)
         self.api = Api(settings, metrics, self._progress, self._stalls)
-        self._lanes = Lanes(self.api, settings.fast_lane, settings.max_connections, settings.keepalive_s)
+        self._lanes = Lanes(self.api, settings.fast_lane, settings.max_connections, settings.keepalive_s, listener)
         config = uvicorn.Config(
             create_app(self.api),
             http=self._lanes.protocol,  # type: ignore[arg-type]  # uvicorn calls it, and never asks whether it is a class

@@ -22,6 +22,7 @@ take 1 us of its 10.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from math import inf
@@ -32,6 +33,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tcsql.errors import Overloaded
+from tcsql.http.accepting import Accepting
 from tcsql.http.blocks import Block, vet
 from tcsql.http.endpoints import PATHS, Api
 from tcsql.http.messages import CLOSE, Head, Header, Reply, refusal
@@ -52,8 +54,12 @@ _POST: Final = b"POST /?"
 class Lanes:
     """What all connections of one server share. ``protocol`` is what uvicorn is told to make for each of them."""
 
-    def __init__(self, api: Api, fast: bool, max_connections: int, keepalive_s: int) -> None:
+    def __init__(
+        self, api: Api, fast: bool, max_connections: int, keepalive_s: int, listener: socket.socket | None = None
+    ) -> None:
         self.api = api
+        self.accepting: Accepting | None = None
+        self._listener = listener
         self.request = api.known.request
         self.fast = fast
         self.max_connections = max_connections
@@ -81,6 +87,10 @@ class Lanes:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         self._connections = server_state.connections
+        if self.accepting is None and self._listener is not None:
+            self.accepting = Accepting(
+                self._listener, lambda: Connection(self, config, server_state, app_state.copy(), _loop)
+            )
         return Connection(self, config, server_state, app_state, _loop)
 
     async def sweep(self) -> None:
@@ -154,6 +164,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        if self._lanes.accepting is not None:
+            self._lanes.accepting.look()
         self._write = transport.write
         self.active_s = time.monotonic()
         if len(self.connections) > self._lanes.max_connections:
