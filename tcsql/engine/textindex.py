@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from sortedcontainers import SortedList
 
@@ -64,6 +64,10 @@ class _LivingKeys(PrimaryCodec):
     def pkeys(self, keys: Iterator[Key]) -> Iterator[PKey]:
         gone = self._gone
         return (key for key in keys if key not in gone) if gone else keys
+
+    def many(self, leaf: Any, start: int, stop: int) -> list[PKey]:
+        """Fewer than were asked for where rows are gone."""
+        return list(self.pkeys(iter(super().many(leaf, start, stop))))
 
 
 class TextIndex:

@@ -9,7 +9,8 @@ import pytest
 
 from tcsql.engine.change import AddColumn, Change, CreateIndex, CreateTable, Delete, DeleteKeys, Update, Upsert
 from tcsql.engine.database import Database
-from tcsql.engine.query import Condition, Filter, Operator
+from tcsql.engine.query import Condition, Count, Filter, Operator
+from tcsql.engine.result import CountResult
 from tcsql.engine.schema import Column, IndexDef, TableSchema
 from tcsql.engine.textindex import TextIndex
 from tests.duel import NOW
@@ -97,3 +98,16 @@ def test_a_batch_does_what_its_changes_do_one_by_one(
             commit(alone, AddColumn("t", Column("x", INT)), CreateIndex("t", IndexDef("late", ("k", "s"))))
     assert entries(together) == entries(alone)
     together.check_invariants()
+
+
+def test_rows_that_are_gone_are_not_looked_for_while_their_texts_still_stand() -> None:
+    database = filled()
+    words = Filter(((Condition("s", Operator.STRINC, "alpha"),),))
+    before = database.query(Count("t", words))
+    commit(database, Delete("t", Filter(((Condition("id", Operator.NUMLT, str(ROWS // 2)),),))))
+    index = database.table("t").indexes["f"]
+    assert isinstance(index, TextIndex) and not index.is_settled  # as the title says
+    expected = sum("alpha" in (row(number, random.Random(number))["s"] or "") for number in range(ROWS // 2, ROWS))
+    assert database.query(Count("t", words)) == CountResult(expected) != before
+    commit(database, Delete("t", words))  # a search for changes meets them too
+    assert database.query(Count("t", words)) == CountResult(0)
