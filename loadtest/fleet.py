@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -291,8 +292,6 @@ def _mariadb(plan: Plan) -> Iterator[Stack]:
 
 def versions() -> dict[str, str]:
     """What the peers are, as they say it themselves."""
-    from importlib.metadata import version  # noqa: PLC0415  # only here
-
     asks = {
         "nginx": ("nginx", "-v"),
         "redis": ("redis-server", "--version"),

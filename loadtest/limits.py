@@ -7,6 +7,7 @@ each takes one local port of the generator.
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,8 +44,6 @@ class Lack:
 
 def of_this_machine() -> Machine:
     """Raise our own soft limit of open files to the hard one, which children inherit, and read the rest."""
-    import os  # noqa: PLC0415  # only here
-
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     low, high = _numbers("net/ipv4/ip_local_port_range", (32_768, 60_999))
