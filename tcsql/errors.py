@@ -22,12 +22,14 @@
     │   ├── GetWritesOff           405 get_writes_off        a write by GET, which the settings do not allow
     │   ├── PayloadTooLarge        413 payload_too_large     a body or a line above its limit
     │   ├── UnsupportedEncoding    415 unsupported_encoding  a compressed body
+    │   ├── FollowedTable          409 followed_table        a write to a table that follows MySQL
     │   ├── MisdirectedRequest     421 misdirected_request   a Host that is not ours
     │   └── TooCostly              422 too_costly            above the work budget; the hint names the index
     ├── RetryLater             nobody is at fault: the same request succeeds later
     │   ├── NotReady               503 not_ready             still recovering
     │   ├── Stopping               503 stopping              shutting down
     │   ├── WaitTimeout            503 wait_timeout          min_lsn not reached in time
+    │   ├── SourceAway             503 source_away           a source of rows does not answer; tried again
     │   └── Overloaded             503 overloaded            more work than can be queued
     └── OperatorError          somebody must look at the machine
         ├── NoSpace                507 no_space              disk full; writes resume when space is back
@@ -37,6 +39,7 @@
         ├── StoreDamaged           exit 3 store_damaged      what is in the file cannot be trusted
         ├── StoreNewer             exit 3 store_newer        written by a newer TCSQL
         ├── SchemaMismatch         exit 3 schema_mismatch    the store and schema.sql disagree
+        ├── SourceFault            exit 2 source_fault       a source cannot be followed until somebody acts
         └── SetupError             exit 2 setup_error        surroundings: lock, rights, port, configuration
 
 ``code`` is stable and part of the contract; ``message`` is for people and may change.
@@ -157,6 +160,11 @@ class UnsupportedEncoding(CallerError):
     status = 415
 
 
+class FollowedTable(CallerError):
+    code = "followed_table"
+    status = 409
+
+
 class MisdirectedRequest(CallerError):
     code = "misdirected_request"
     status = 421
@@ -182,6 +190,10 @@ class Stopping(RetryLater):
 
 class WaitTimeout(RetryLater):
     code = "wait_timeout"
+
+
+class SourceAway(RetryLater):
+    code = "source_away"
 
 
 class Overloaded(RetryLater):
@@ -225,6 +237,11 @@ class StoreNewer(OperatorError):
 class SchemaMismatch(OperatorError):
     code = "schema_mismatch"
     exit_code = 3
+
+
+class SourceFault(OperatorError):
+    code = "source_fault"
+    exit_code = 2
 
 
 class SetupError(OperatorError):

@@ -24,6 +24,8 @@ from typing import Any, Final
 from tcsql.errors import SetupError, did_you_mean
 
 ENVIRONMENT_PREFIX: Final = "TCSQL_"
+#: The section of the configuration file that ``tcsql.sources`` reads.
+SOURCES: Final = "source"
 Value = str | int | float | bool
 
 
@@ -193,6 +195,9 @@ class Effective:
 
     settings: Settings
     sources: Mapping[str, str]
+    #: The configuration file: its text (None: there is none) and its name.
+    file: str | None = None
+    file_name: str = "tcsql.toml"
 
 
 def resolve(
@@ -219,7 +224,7 @@ def resolve(
     ):
         values[name] = _read(name, value, source)
         sources[name] = source
-    return Effective(Settings(**values), sources)  # type: ignore[arg-type]  # _read gives each field its own type
+    return Effective(Settings(**values), sources, file, file_name)  # type: ignore[arg-type]  # _read gives each field its own type
 
 
 def flag(name: str) -> str:
@@ -252,6 +257,8 @@ def _of_file(text: str | None, file_name: str) -> Iterable[tuple[str, Value, str
     except tomllib.TOMLDecodeError as error:
         raise SetupError(f"{file_name} is not TOML: {error}") from None
     for section, members in document.items():
+        if section == SOURCES:
+            continue
         if section not in SECTIONS:
             raise SetupError(f"{file_name} has an unknown section or key {section!r}", _hint(section))
         if not isinstance(members, dict):
@@ -271,7 +278,7 @@ def _of_file(text: str | None, file_name: str) -> Iterable[tuple[str, Value, str
 def _hint(name: str) -> str | None:
     if name in OPTIONS:
         return f"{name} belongs into [{OPTIONS[name].metadata['section']}]"
-    return did_you_mean(name, (*SECTIONS, *OPTIONS))
+    return did_you_mean(name, (*SECTIONS, SOURCES, *OPTIONS))
 
 
 _UNITS: Final = {

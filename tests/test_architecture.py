@@ -24,6 +24,7 @@ LAYERS = {
     "tcsql.metrics": 0,
     "tcsql.stalls": 0,
     "tcsql.literals": 0,
+    "tcsql.sources": 0,
     "tcsql.engine": 1,
     "tcsql.sql": 2,
     "tcsql.formats": 3,
@@ -46,7 +47,7 @@ LAYERS = {
 }
 #: Packages and modules that only turn values into values.
 PURE = (
-    *("tcsql.errors", "tcsql.settings", "tcsql.metrics", "tcsql.engine", "tcsql.sql"),
+    *("tcsql.errors", "tcsql.settings", "tcsql.sources", "tcsql.metrics", "tcsql.engine", "tcsql.sql"),
     *(f"tcsql.http.{name}" for name in ("grammar", "names", "parameters", "render", "bodies")),
 )
 #: What a pure module cannot have: a clock, the outside world, chance, waiting, a logger.
