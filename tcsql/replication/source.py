@@ -126,7 +126,8 @@ class Step:
     ``token``: acknowledge it when all this is durable here. ``complete``: nothing committed before the state is left
     out; False while a backlog is worked off. ``position``: where a source with a log goes on from; b"" without one.
     ``source_s``: the source's clock (Unix seconds) at the state; ``heartbeat_s``: its clock in the newest heartbeat
-    row seen so far, None before the first.
+    row seen so far, None before the first. ``taken_s``: ``time.monotonic()`` just before the state was taken, which is
+    one clock for all processes of a machine.
     """
 
     changes: Mapping[str, TableChange] = field(default_factory=dict)
@@ -137,6 +138,7 @@ class Step:
     position: bytes = b""
     source_s: float = 0.0
     heartbeat_s: float | None = None
+    taken_s: float = 0.0
 
 
 class Source(Protocol):
