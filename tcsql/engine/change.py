@@ -22,11 +22,15 @@ _NO_COUNTERS: Final[Mapping[int, int]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """Whole rows, each replacing the one with the same primary key. ``trusted``: MySQL's values, never refused."""
+    """Whole rows, each replacing the one with the same primary key. ``trusted``: MySQL's values, never refused.
+
+    ``only_changes``: a row equal to the one that is there is no change, and leaves no trace.
+    """
 
     table: str
     rows: Sequence[Row]
     trusted: bool = False
+    only_changes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class RowWriter:
         self._ops: dict[PKey, RowOp] = {}
         #: Instead of them, as long as there is nothing but many new rows.
         self._new: NewRows | None = None
+        self._only_changes = False
         self.auto_increment = table.auto_increment
         self.inserted = self.replaced = self.updated = self.deleted = 0
         self.last_insert_id: int | None = None
@@ -77,6 +78,7 @@ class RowWriter:
     def upsert(self, change: Upsert) -> None:
         """Whole rows; raises InvalidValue or UnknownColumn with the number of the row when there are several."""
         self._unfold()
+        self._only_changes = change.only_changes
         settle = _Settler(self._schema, change.trusted, self._now)
         if len(change.rows) >= MANY_ROWS:
             found = settled(self._schema, change.rows, change.trusted, settle.default, self.auto_increment)
@@ -105,8 +107,11 @@ class RowWriter:
         self._put(self._schema.pkey_of(row), encode(row))
 
     def _put(self, pkey: PKey, row: bytes) -> None:
-        if self._current(pkey) is None:
+        current = self._current(pkey)
+        if current is None:
             self.inserted += 1
+        elif self._only_changes and current == row:
+            return
         else:
             self.replaced += 1
         self._set(pkey, row)
