@@ -1,5 +1,6 @@
 # make demo    a server on port 3888 with real data, ready to query
 # make test    everything installed that the tests need, then all tests
+# make mysql9  fetch MySQL 9 from Debian sid into the user's cache, so that tests use it too (48 MB; nothing installed)
 # make check   format, lint, types: before every commit
 # make bench   the figures of docs/benchmarks.md
 # make bench-peers  TCSQL beside nginx, Redis and MariaDB: docs/performance.md
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATA ?= .demo
 
-.PHONY: demo test check format bench bench-peers bench-stalls bench-sweep loadtest torture docs clean
+.PHONY: demo test check format bench bench-peers bench-stalls bench-sweep loadtest torture mysql9 docs clean
 
 $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +28,9 @@ test: $(VENV)/.stamp
 torture: $(VENV)/.stamp
 	sh tests/install-servers.sh
 	TCSQL_TEST_PROFILE=torture $(BIN)/python -m pytest
+
+mysql9: $(VENV)/.stamp
+	$(BIN)/python -m tests.replication.mysql9
 
 check: $(VENV)/.stamp
 	$(BIN)/ruff format --check .

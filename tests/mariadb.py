@@ -75,21 +75,29 @@ class MariaDB:
         if done.returncode:
             raise RuntimeError(f"mariadb-install-db failed: {done.stdout.decode()}{done.stderr.decode()}")
 
-    def start(self) -> None:
-        """Start the server on its data directory and wait until it answers."""
+    def _command(self) -> list[str]:
         command = [program("mariadbd"), *self._arguments(), f"--socket={self.socket}", "--skip-networking"]
         command += [f"--pid-file={self.base / 'pid'}", f"--log-error={self.base / 'err.log'}"]
         command += ["--character-set-server=utf8mb4", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"]
-        command += ["--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--skip-name-resolve", *self._options]
+        return [
+            *command,
+            "--innodb-flush-log-at-trx-commit=0",
+            "--sync-binlog=0",
+            "--skip-name-resolve",
+            *self._options,
+        ]
+
+    def start(self) -> None:
+        """Start the server on its data directory and wait until it answers."""
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 log = (self.base / "err.log").read_text(errors="replace")
                 self.stop()
-                raise RuntimeError(f"mariadbd does not answer:\n{log}")
+                raise RuntimeError(f"the server does not answer:\n{log}")
             time.sleep(0.02)
 
     def _answers(self) -> bool:
