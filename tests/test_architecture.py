@@ -91,6 +91,7 @@ CLOCKS = ("datetime", "date", "datetime.datetime", "datetime.date")
 HOMES = {
     "sortedcontainers": ("tcsql.engine",),
     "re2": ("tcsql.engine",),
+    "pymysql": ("tcsql.replication.connection",),
     "sqlglot": ("tcsql.sql",),
     "apsw": ("tcsql.storage",),
     "starlette": ("tcsql.http",),

@@ -1,0 +1,330 @@
+"""The connection to MySQL or MariaDB: the only place that knows the driver.
+
+    connection = connect(settings, base=directory_of_tcsql_toml)
+    connection.query("SELECT id FROM posts WHERE uid = %s", (7,))     [(1,), (9,)]
+
+A session is always the same, whatever the server's defaults are: utf8mb4, a fixed ``sql_mode`` (text in single quotes,
+names in backticks, zero dates allowed), TIMESTAMPs in the zone of the settings, REPEATABLE READ, autocommit.
+
+Every failure is one of two: SourceAway (the same may succeed later: network, restart, lock) or SourceFault (a person
+must act; ``hint`` names the statement to run and ``extra["errno"]`` holds the server's number). Both in one line.
+After SourceAway a connection is of no use.
+
+A dead peer is noticed by TCP itself within 40 s, a server that accepts and says nothing after ``READ_TIMEOUT_S``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pymysql
+from pymysql.connections import Connection as _Driver
+from pymysql.constants import CLIENT
+
+from tcsql.errors import SourceAway, SourceFault
+from tcsql.sources import SourceSettings
+
+CONNECT_TIMEOUT_S: Final = 10
+READ_TIMEOUT_S: Final = 300
+WRITE_TIMEOUT_S: Final = 60
+#: Waiting for a metadata lock (an ALTER in progress) or a row; the server's default is a year for the first.
+LOCK_WAIT_S: Final = 10
+SQL_MODE: Final = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
+
+_URL_PARAMETERS: Final = ("unix_socket", "tls", "tls_ca")
+_TLS: Final = ("off", "on", "verify")
+
+#: Errors after which the same may succeed later.
+_AWAY: Final = frozenset(
+    [
+        *(2002, 2003, 2005, 2006, 2013, 2014, 2055),  # the driver's own: no connection, or no longer
+        *(1040, 1203, 1226, 1041),  # too many connections, limits of an account, memory
+        *(1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 4031),  # shutting down, killed, network
+        *(1205, 1213, 1317, 1412, 1020, 1969, 3024),  # lock wait, deadlock, interrupted, changed under the snapshot
+    ]
+)
+_DENIED: Final = frozenset([1044, 1045, 1130, 1142, 1143, 1227, 1370, 1698, 1820, 1862])
+_HINTS: Final = {
+    1049: "name the database in the url: mysql://user@host/database",
+    1054: "a column has gone or changed its name; run: tcsql mysql setup NAME",
+    1064: "if the text comes from where = of a table, correct it there",
+    1129: "run there: FLUSH HOSTS",
+    1146: "a table has gone; run: tcsql mysql setup NAME",
+    1290: "name the server that takes writes: rows of the outbox are deleted there",
+    1298: "write time_zone as an offset such as +01:00, or load the zones there: mysql_tzinfo_to_sql",
+    1836: "name the server that takes writes: rows of the outbox are deleted there",
+    2026: "tls=off in the url connects without TLS, tls=on does not compare the certificate",
+    2059: "give the account a password by mysql_native_password, ed25519 is not known here",
+}
+_ACCOUNT: Final = re.compile(r"user '([^']*)'@'([^']*)'")
+_PRIVILEGE: Final = re.compile(r"(\w+(?: \w+)?) command denied to user \S+ for (?:table|column) (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is and who we are there; made of a url by ``address_of``. ``tls``: off, on or verify."""
+
+    user: str
+    password: str | None
+    host: str
+    port: int
+    database: str
+    unix_socket: str
+    tls: str
+    tls_ca: str
+
+    def __repr__(self) -> str:  # the password is not for logs
+        return f"Address({self.user}@{self.unix_socket or f'{self.host}:{self.port}'}/{self.database})"
+
+
+def address_of(url: str) -> Address:
+    """The parts of a ``mysql://`` url, percent-decoded; raises SourceFault.
+
+    Without ``tls`` a connection to this machine is plain and any other is encrypted.
+
+    >>> address_of("mysql://me:a%2Fb@db.example:3307/shop")
+    Address(me@db.example:3307/shop)
+    """
+    wrong = "write it as mysql://user@host:3306/database"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 3306
+        parameters = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise SourceFault("the url of the source cannot be read", wrong) from None
+    if parts.scheme not in ("mysql", "mariadb") or not parts.username:
+        raise SourceFault("the url of the source is not of the form mysql://user@host/database", wrong)
+    unknown = next((name for name, _ in parameters if name not in _URL_PARAMETERS), None)
+    if unknown is not None:
+        raise SourceFault(f"the url of the source has an unknown parameter {unknown}", ", ".join(_URL_PARAMETERS))
+    given = dict(parameters)
+    unix_socket, host = given.get("unix_socket", ""), unquote(parts.hostname or "127.0.0.1")
+    here = bool(unix_socket) or host in ("localhost", "::1") or host.startswith("127.")
+    tls = given.get("tls", "off" if here else "on")
+    if tls not in _TLS:
+        raise SourceFault(f"the url of the source has tls={tls}", "off, on or verify")
+    return Address(
+        user=unquote(parts.username),
+        password=None if parts.password is None else unquote(parts.password),
+        host=host,
+        port=port,
+        database=unquote(parts.path.removeprefix("/")),
+        unix_socket=unix_socket,
+        tls=tls,
+        tls_ca=given.get("tls_ca", ""),
+    )
+
+
+def password_of(settings: SourceSettings, base: Path | None) -> str:
+    """The password of ``password_file`` (its first line) or ``password_env``, "" for none; raises SourceFault."""
+    if settings.password_file:
+        path = Path(settings.password_file)
+        try:
+            text = (path if base is None else base / path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            raise SourceFault(
+                f"the password file {settings.password_file} of source {settings.name} cannot be read: {why}",
+                "its first line is the password; a relative path is beside the configuration",
+            ) from None
+        return text.split("\n", 1)[0].removesuffix("\r")
+    if settings.password_env:
+        found = os.environ.get(settings.password_env)
+        if found is None:
+            raise SourceFault(
+                f"the variable {settings.password_env} of source {settings.name} is not set",
+                f"export {settings.password_env} before the server starts",
+            )
+        return found
+    return ""
+
+
+class _Wire(_Driver):
+    """The driver's connection, with what its stubs leave out within reach."""
+
+    server_version: str
+    server_thread_id: tuple[int, ...]
+    _sock: socket.socket
+
+    _secure: bool
+    _read_timeout: int
+
+    def reach(self) -> socket.socket:
+        """The socket, between two statements."""
+        return self._sock
+
+    def greet(self, sock: socket.socket) -> None:
+        """Sign in over a connected socket: the driver's own way leaks the socket of a refused connection."""
+        self._secure = sock.family == socket.AF_UNIX  # a password may be sent as it is
+        self.connect(sock)
+        self._read_timeout = READ_TIMEOUT_S
+
+
+class Connection:
+    """One session. Not for several threads."""
+
+    def __init__(self, wire: _Wire, address: Address) -> None:
+        self._wire = wire
+        self.address = address
+        version = wire.server_version
+        self.flavour = "mariadb" if "mariadb" in version.lower() else "mysql"
+        self.version = re.sub(r"^5\.5\.5-(?=\d+\.)", "", version)
+
+    @property
+    def number(self) -> int:
+        """The server's number of this connection, as SHOW PROCESSLIST has it."""
+        return self._wire.server_thread_id[0]
+
+    def query(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of one statement, none for one that gives none; cost: one round trip.
+
+        ``params`` are put in for ``%s`` as literals; without them a ``%`` stands for itself. Raises SourceAway,
+        SourceFault.
+        """
+        try:
+            with self._wire.cursor() as cursor:
+                cursor.execute(sql, params)
+                return list(cursor.fetchall())
+        except (pymysql.Error, OSError) as error:
+            raise fault_of(error, self.address) from None
+
+    def literal(self, value: int | float | str | bytes | None) -> str:
+        """The value as SQL text."""
+        return str(self._wire.escape(value))
+
+    def close(self) -> None:
+        """End the session; never raises. Locks and an open transaction go with it."""
+        if self._wire.open:
+            self._wire.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connect(
+    settings: SourceSettings,
+    *,
+    base: Path | None = None,
+    url: str | None = None,
+    password: str | None = None,
+    lock_wait_s: int = LOCK_WAIT_S,
+) -> Connection:
+    """A session at the source of the settings. Raises SourceAway, SourceFault.
+
+    ``base``: the directory of the configuration file. ``url``: another account or server than the settings name (setup
+    by an administrator); its password is in it or in ``password``.
+    """
+    address = address_of(settings.url if url is None else url)
+    if password is None:
+        own = "" if url is not None else password_of(settings, base)
+        password = address.password if address.password is not None else own
+    session = (
+        f"SET SESSION time_zone = '{settings.time_zone}', lock_wait_timeout = {lock_wait_s},"
+        f" innodb_lock_wait_timeout = {lock_wait_s}, net_write_timeout = {READ_TIMEOUT_S},"
+        f" net_read_timeout = {READ_TIMEOUT_S}, wait_timeout = 86400, group_concat_max_len = 1048576"
+    )
+    wire = _Wire(
+        host=address.host,
+        **_tls(address),
+        user=address.user,
+        password=password.encode(),  # a text would be sent as latin1
+        database=address.database or None,
+        charset="utf8mb4",
+        sql_mode=SQL_MODE,
+        init_command=session,
+        client_flag=CLIENT.MULTI_STATEMENTS,
+        autocommit=True,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=CONNECT_TIMEOUT_S,
+        write_timeout=WRITE_TIMEOUT_S,
+        program_name="tcsql",
+        defer_connect=True,
+    )
+    try:
+        wire.greet(_socket_to(address))
+    except (pymysql.Error, OSError, ValueError) as error:
+        raise fault_of(error, address) from None
+    connection = Connection(wire, address)
+    connection.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    return connection
+
+
+def _tls(address: Address) -> dict[str, Any]:
+    """How to encrypt, as the driver's arguments."""
+    if address.tls == "off":
+        return {"ssl_disabled": True}
+    if address.tls == "on":
+        return {"ssl": {"check_hostname": False, "verify_mode": False}}
+    return {"ssl_ca": address.tls_ca or None, "ssl_verify_cert": True, "ssl_verify_identity": True}
+
+
+def _socket_to(address: Address) -> socket.socket:
+    """A connected socket that notices a dead peer; raises OSError."""
+    if not address.unix_socket:
+        sock = socket.create_connection((address.host, address.port), CONNECT_TIMEOUT_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            ("TCP_KEEPIDLE", 10),
+            ("TCP_KEEPINTVL", 5),
+            ("TCP_KEEPCNT", 4),
+            ("TCP_USER_TIMEOUT", 30_000),
+        ):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        return sock
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(CONNECT_TIMEOUT_S)
+        sock.connect(address.unix_socket)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def fault_of(error: Exception, address: Address) -> SourceAway | SourceFault:
+    """The driver's error as one of ours."""
+    number, text = 0, str(error)
+    if isinstance(error, pymysql.Error) and error.args and isinstance(error.args[0], int):
+        number = error.args[0]
+        text = str(error.args[1]) if len(error.args) > 1 and error.args[1] else "the connection is lost"
+    text = " ".join(text.split())[:500]
+    if isinstance(error, (OSError, pymysql.InterfaceError)):
+        place = address.unix_socket or f"{address.host}:{address.port}"
+        return SourceAway(f"{place} does not answer: {getattr(error, 'strerror', None) or text}", errno=number)
+    if number in _AWAY:
+        return SourceAway(f"the source answers: {text}", errno=number)
+    if number in _DENIED:
+        return SourceFault(f"the source answers: {text}", _grant_for(number, text, address), errno=number)
+    if number == 0:
+        return SourceFault(f"the source cannot be connected to: {text}", _HINTS[2026], errno=number)
+    return SourceFault(f"the source answers: {text} ({number})", _HINTS.get(number), errno=number)
+
+
+def _grant_for(number: int, text: str, address: Address) -> str:
+    """The statement that gives the missing right."""
+    named = _ACCOUNT.search(text)
+    user, host = named.groups() if named is not None else (address.user, "%")
+    account = f"'{user}'@'{host}'"
+    denied = _PRIVILEGE.search(text)
+    if denied is not None:
+        name = denied[2].replace("`", "").strip("'").rsplit(".", 1)[-1]
+        return f"run there: GRANT {denied[1]} ON `{address.database}`.`{name}` TO {account}"
+    if number in (1820, 1862):
+        return f"run there: ALTER USER {account} IDENTIFIED BY '...'"
+    if number == 1227:
+        return "this statement needs a right that only an administrator has: run it as one"
+    if number == 1044:
+        return f"run there: GRANT SELECT ON `{address.database or '*'}`.* TO {account}"
+    return f"give its password in password_file, or run there: CREATE USER {account} IDENTIFIED BY '...'"
