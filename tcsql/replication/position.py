@@ -37,7 +37,10 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TablePosition:
-    """One table. ``after``: the last key copied; ``copied``: rows so far; ``sweeps``: rows were there before the copy."""
+    """One table.
+
+    ``after``: the last key copied; ``copied``: rows so far; ``sweeps``: rows were there before the copy.
+    """
 
     definition: str
     incarnation: str
@@ -49,7 +52,10 @@ class TablePosition:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Everything. ``clean``: the follower has stopped in order; a source that cannot resend needs an audit otherwise."""
+    """Everything.
+
+    ``clean``: the follower has stopped in order; a source that cannot send again needs an audit otherwise.
+    """
 
     identity: str = ""
     log: bytes = b""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tcsql.engine.change import DeleteKeys, RowChange
+from tcsql.engine.database import Database
 from tcsql.engine.held import pkeys_after, rows_of
 from tcsql.engine.rows import decode, encode_many
 from tcsql.engine.table import Table
@@ -65,6 +66,10 @@ class TableVerification:
     def name(self) -> str:
         return self._table.schema.name
 
+    def is_outdated(self, database: Database) -> bool:
+        """Whether the table was made anew, or dropped, since."""
+        return self._table not in database.tables()
+
     def next_read(self) -> ReadRange | ReadKeys:
         """What the next step is to read as well."""
         if not self._ranges_done:
@@ -107,3 +112,59 @@ class TableVerification:
                 columns = tuple(name for name in source if held.get(name) != source[name])
             named = Difference(self.name, self._table.schema.pkey_text(pkey), kind, columns)
             self.findings.named.append(named)
+
+
+class Verification:
+    """Several tables, one after the other, and the report on all of them.
+
+    ``outcome``: running, done, or why it was broken off.
+    """
+
+    def __init__(self, tables: Sequence[Table], step_rows: int, repair: bool) -> None:
+        self.repair = repair
+        self.outcome = "running" if tables else "done"
+        self._jobs = [TableVerification(table, step_rows, repair) for table in tables]
+        self._at = 0
+
+    @property
+    def job(self) -> TableVerification | None:
+        """The table that is being compared; None when nothing is left to do."""
+        return self._jobs[self._at] if self.outcome == "running" else None
+
+    @property
+    def differing(self) -> int:
+        """Rows that were not the same, in all tables so far."""
+        return sum(job.findings.differing for job in self._jobs)
+
+    def advance(self) -> None:
+        """Go on with the next table when this one is done."""
+        if self.outcome == "running" and self._jobs[self._at].is_done:
+            self._at += 1
+            if self._at == len(self._jobs):
+                self.outcome = "done"
+
+    def break_off(self, why: str) -> None:
+        """It cannot go on: the connection was lost, or a table made anew."""
+        if self.outcome == "running":
+            self.outcome = why
+
+    def is_outdated(self, database: Database) -> bool:
+        """Whether a table was made anew, or dropped, since it began."""
+        return any(job.is_outdated(database) for job in self._jobs)
+
+    def report(self) -> dict[str, object]:
+        """Plain figures for ``/status``: the state, how many rows were looked at, and the differences."""
+        findings = [job.findings for job in self._jobs]
+        counts: Counter[str] = Counter()
+        for each in findings:
+            counts.update(each.counts)
+        return {
+            "state": self.outcome if self.outcome in ("running", "done") else "failed",
+            **({} if self.outcome in ("running", "done") else {"failure": self.outcome}),
+            "repair": self.repair,
+            "tables": [job.name for job in self._jobs],
+            "rows": sum(each.rows for each in findings),
+            "differing": self.differing,
+            "counts": dict(counts),
+            "named": [difference._asdict() for each in findings for difference in each.named],
+        }

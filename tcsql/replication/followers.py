@@ -1,0 +1,145 @@
+"""All followers of a server: started and stopped together, and what the HTTP interface asks of them.
+
+The oldest source decides how fresh the server is: one number for every reply, because a page does not say which of its
+tables were looked at. Cost: a turn of the event loop ten times a second while there is a source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from tcsql.errors import BadRequest, Busy, NotFound, SourceAway, Unauthorized, UnknownTable, did_you_mean
+from tcsql.replication.follower import AsyncSource, Follower
+from tcsql.replication.workerclient import SourceProcess
+from tcsql.sources import SourceSettings
+from tcsql.storage.store import Store
+
+logger = logging.getLogger("tcsql.replication")
+
+ACTIONS: Final = ("verify", "repair", "recopy", "accept")
+#: How often the age in replies is made anew when no step does.
+_TICK_S: Final = 0.1
+
+
+class Followers:
+    """The sources of one server. ``base``: the directory of the configuration file."""
+
+    def __init__(
+        self,
+        sources: Sequence[SourceSettings],
+        store: Store,
+        base: Path,
+        connect: Callable[[SourceSettings, Path], AsyncSource] = SourceProcess,
+    ) -> None:
+        self._followers = {
+            source.name: Follower(source, store, lambda source=source: connect(source, base), self._tell)  # type: ignore[misc]  # mypy infers no type for a lambda's default
+            for source in sources
+        }
+        for source in sources:
+            store.owners.claim(source.name, [table.name for table in source.tables])
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_fresh(self, listener: Callable[[], None]) -> None:
+        """Call ``listener()`` when the age may have changed: after each step, and ten times a second."""
+        self._listeners.append(listener)
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to follow; needs a running event loop."""
+        for follower in self._followers.values():
+            task = asyncio.create_task(follower.run(), name=f"follow {follower.name}")
+            task.add_done_callback(_report_failure)
+            self._tasks.append(task)
+        if self._followers:
+            self._tasks.append(asyncio.create_task(self._tick()))
+
+    async def stop(self) -> None:
+        """End all of them, in order; the store must still be open."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for follower in self._followers.values():
+            await follower.stop()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._tell()
+
+    # --- what HTTP asks ---------------------------------------------------------------------------------------
+
+    def status(self) -> list[dict[str, object]]:
+        """One entry a source, for people and dashboards."""
+        now = time.monotonic()
+        return [follower.status(now) for follower in self._followers.values()]
+
+    def freshness(self) -> tuple[int | None, tuple[str, ...]] | None:
+        """Age of the oldest source in ms (None: one has not been copied yet), and which are stale; None without any."""
+        if not self._followers:
+            return None
+        now = time.monotonic()
+        ages = [follower.age_ms(now) for follower in self._followers.values()]
+        known = [age for age in ages if age is not None]
+        stale = tuple(follower.name for follower in self._followers.values() if follower.is_stale(now))
+        return (max(known) if len(known) == len(ages) else None), stale
+
+    def act(self, source: str, action: str, table: str | None = None) -> dict[str, object]:
+        """What an operator asks for; the state after it. Raises NotFound, UnknownTable, BadRequest, SourceAway."""
+        follower = self._named(source)
+        names = [each.name for each in follower.settings.tables]
+        if table is not None and table not in names:
+            raise UnknownTable(f'source {source} follows no table "{table[:64]}"', did_you_mean(table, names))
+        tables = names if table is None else [table]
+        match action:
+            case "accept":
+                follower.accept()
+            case "recopy":
+                follower.recopy(tables)
+            case "verify" | "repair":
+                self._verify(follower, tables, action == "repair")
+            case _:
+                raise BadRequest(f'no action "{action[:64]}"', did_you_mean(action, ACTIONS) or ", ".join(ACTIONS))
+        return follower.status(time.monotonic())
+
+    def _verify(self, follower: Follower, tables: Sequence[str], repair: bool) -> None:
+        if follower.state not in ("following", "catching up"):
+            raise SourceAway(f"source {follower.name} is {follower.state}", "verify when it is following")
+        if not follower.verify(tables, repair):
+            raise Busy(f"source {follower.name} is being verified already", "GET /sources tells how far it is")
+
+    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str]) -> int:
+        """Rows of a push source may have changed. Raises NotFound, Unauthorized, UnknownTable."""
+        follower = self._named(source)
+        settings = follower.settings
+        if settings.mode != "push":
+            raise NotFound(f"source {source} takes no hints", 'only one with mode = "push" does')
+        if not settings.push_token or not hmac.compare_digest(token, settings.push_token.encode()):
+            raise Unauthorized("the token of the hint is not that of the source", "push_token and push.conf must agree")
+        if settings.table(table) is None:
+            raise UnknownTable(f'source {source} follows no table "{table[:64]}"')
+        follower.hint(table, keys)
+        return len(keys)
+
+    def _named(self, source: str) -> Follower:
+        follower = self._followers.get(source)
+        if follower is None:
+            raise NotFound(f'no source "{source[:64]}"', did_you_mean(source, self._followers))
+        return follower
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("a follower has failed", exc_info=task.exception())

@@ -1,0 +1,111 @@
+"""What is to be done about each table: the source as it is now, compared with what we hold and how far we were. Pure.
+
+new here                          make it, copy it
+here, never followed, same form   re-copy beside it: count first how much would go
+here, never followed, another     blocked: a person must drop it or give it another name
+followed, same form               go on
+TRUNCATE, table swap, new server  re-copy beside it
+other rows kept (``where``)       re-copy beside it
+other columns                     made anew and copied
+lost triggers, no primary key     blocked until that is mended, then re-copied
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from tcsql.engine.change import CreateTable, DropTable, SchemaChange
+from tcsql.engine.database import Database
+from tcsql.engine.schema import TableSchema
+from tcsql.replication.position import Phase, Position, TablePosition
+from tcsql.replication.source import Identity, TableState
+from tcsql.sources import SourceSettings
+
+
+class Blocked(NamedTuple):
+    """Why a table is not followed, and what helps."""
+
+    problem: str
+    remedy: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """The position to go on from, the schema changes that belong to it, and what cannot be followed."""
+
+    position: Position
+    schema_changes: list[SchemaChange] = field(default_factory=list)
+    blocked: dict[str, Blocked] = field(default_factory=dict)
+
+
+def reconcile(
+    settings: SourceSettings,
+    states: Sequence[TableState],
+    position: Position,
+    database: Database,
+    identity: Identity,
+    *,
+    recopies: Collection[str] = (),
+) -> Plan:
+    """The plan for all tables of the settings. ``recopies``: tables that a person wants copied anew."""
+    same_server = position.identity in ("", identity.server)
+    plan = Plan(replace(position, identity=identity.server))
+    held = {schema.name: schema for schema in database.schemas()}
+    found = {state.name: state for state in states}
+    for name in position.tables.keys() - {table.name for table in settings.tables}:
+        plan.position = plan.position.without_table(name)
+    for table in settings.tables:
+        state = found.get(table.name)
+        if state is None:
+            plan.blocked[table.name] = Blocked("the source has no such table", "create it, or take it off `tables`")
+            _copy_later(plan, table.name)
+        elif state.problem is not None:
+            plan.blocked[table.name] = Blocked(state.problem, state.remedy or "see tcsql mysql check")
+            _copy_later(plan, table.name)
+        else:
+            again = not same_server or table.name in recopies
+            _one(plan, state, held.get(table.name), again, len(database.table(table.name)) if table.name in held else 0)
+    return plan
+
+
+def _copy_later(plan: Plan, name: str) -> None:
+    """Changes are being missed: whatever happens next, this table is copied anew."""
+    known = plan.position.tables.get(name)
+    if known is not None:
+        missed = replace(known, phase=Phase.COPY, after=None, copied=0, sweeps=True)
+        plan.position = plan.position.with_table(name, missed)
+
+
+def _one(plan: Plan, state: TableState, held: TableSchema | None, again: bool, rows: int) -> None:
+    known = plan.position.tables.get(state.name)
+    fresh = TablePosition(state.definition, state.incarnation)
+    if held is None:
+        plan.schema_changes.append(CreateTable(state.schema))
+    elif not has_same_form(held, state.schema):
+        if known is None and rows:
+            plan.blocked[state.name] = Blocked(
+                "a table of that name is here already, with other columns", "drop it here, or rename it"
+            )
+            return
+        plan.schema_changes += [DropTable(state.name), CreateTable(state.schema)]
+    elif known is None:
+        fresh = replace(fresh, phase=Phase.ASK if rows else Phase.COPY, sweeps=bool(rows))
+    elif again:
+        fresh = replace(fresh, phase=Phase.ASK, sweeps=True)
+    elif (known.definition, known.incarnation) == (state.definition, state.incarnation):
+        return
+    else:
+        fresh = replace(fresh, sweeps=True)
+    plan.position = plan.position.with_table(state.name, fresh)
+
+
+def has_same_form(held: TableSchema, source: TableSchema) -> bool:
+    """Whether rows of one are rows of the other: the same columns of the same types in the same order, the same key.
+
+    Indexes may differ: those here are ours to choose.
+    """
+    return held.primary_key == source.primary_key and [
+        (column.name, column.type, column.nullable) for column in held.columns
+    ] == [(column.name, column.type, column.nullable) for column in source.columns]
