@@ -127,7 +127,8 @@ class Step:
     out; False while a backlog is worked off. ``position``: where a source with a log goes on from; b"" without one.
     ``source_s``: the source's clock (Unix seconds) at the state; ``heartbeat_s``: its clock in the newest heartbeat
     row seen so far, None before the first. ``taken_s``: ``time.monotonic()`` just before the state was taken, which is
-    one clock for all processes of a machine.
+    one clock for all processes of a machine. ``unsure``: tables of which changes may have been missed for good: compare
+    all their rows, and repair; told once. Only a source that cannot give again what was lost says so.
     """
 
     changes: Mapping[str, TableChange] = field(default_factory=dict)
@@ -139,6 +140,7 @@ class Step:
     source_s: float = 0.0
     heartbeat_s: float | None = None
     taken_s: float = 0.0
+    unsure: Sequence[str] = ()
 
 
 class Source(Protocol):
