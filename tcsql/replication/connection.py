@@ -26,14 +26,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
 from pymysql.connections import Connection as _Driver
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, COMMAND
 
 from tcsql.errors import SourceAway, SourceFault
+from tcsql.replication.rows import ProtocolError, Result, ResultReader, ServerError
 from tcsql.sources import SourceSettings
 
 CONNECT_TIMEOUT_S: Final = 10
 READ_TIMEOUT_S: Final = 300
-WRITE_TIMEOUT_S: Final = 60
+RECEIVE_BYTES: Final = 262_144
 #: Waiting for a metadata lock (an ALTER in progress) or a row; the server's default is a year for the first.
 LOCK_WAIT_S: Final = 10
 SQL_MODE: Final = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
@@ -156,15 +157,28 @@ class _Wire(_Driver):
     _secure: bool
     _read_timeout: int
 
-    def reach(self) -> socket.socket:
-        """The socket, between two statements."""
-        return self._sock
+    _write_timeout: int
+    _space: memoryview
+
+    def read(self, sql: str) -> list[Result]:
+        """The answers to all statements of a text. Raises ServerError, ProtocolError, OSError, the driver's errors."""
+        self._execute_command(COMMAND.COM_QUERY, sql.encode())  # type: ignore[attr-defined]  # not in the stubs
+        receive, space = self._sock.recv_into, self._space
+        reader = ResultReader()
+        while not reader.done:
+            size = receive(space)
+            if not size:
+                raise ConnectionResetError("the server has ended the connection")
+            reader.feed(bytes(space[:size]))
+        return reader.results
 
     def greet(self, sock: socket.socket) -> None:
         """Sign in over a connected socket: the driver's own way leaks the socket of a refused connection."""
         self._secure = sock.family == socket.AF_UNIX  # a password may be sent as it is
         self.connect(sock)
-        self._read_timeout = READ_TIMEOUT_S
+        # one space for all answers: memory that is taken and given back each time costs three times as much
+        self._space = memoryview(bytearray(RECEIVE_BYTES))
+        self._read_timeout = self._write_timeout = READ_TIMEOUT_S  # both the same: no switching for each statement
 
 
 class Connection:
@@ -193,6 +207,23 @@ class Connection:
                 cursor.execute(sql, params)
                 return list(cursor.fetchall())
         except (pymysql.Error, OSError) as error:
+            raise fault_of(error, self.address) from None
+
+    def read(self, sql: str) -> list[Result]:
+        """The results of one or more statements in one text, as bytes by column; cost: one round trip.
+
+        Many times as fast as ``query`` for many rows. Nothing is put in for ``%``. Statements after one that fails are
+        not run. Raises SourceAway, SourceFault.
+        """
+        try:
+            return self._wire.read(sql)
+        except ServerError as error:
+            raise _fault(error.number, error.text, self.address) from None
+        except ProtocolError as error:
+            self.close()
+            raise SourceAway(f"the source sent what is no answer: {error}") from None
+        except (pymysql.Error, OSError) as error:
+            self.close()
             raise fault_of(error, self.address) from None
 
     def literal(self, value: int | float | str | bytes | None) -> str:
@@ -246,7 +277,7 @@ def connect(
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=CONNECT_TIMEOUT_S,
-        write_timeout=WRITE_TIMEOUT_S,
+        write_timeout=CONNECT_TIMEOUT_S,
         program_name="tcsql",
         defer_connect=True,
     )
@@ -294,15 +325,19 @@ def _socket_to(address: Address) -> socket.socket:
 
 
 def fault_of(error: Exception, address: Address) -> SourceAway | SourceFault:
-    """The driver's error as one of ours."""
-    number, text = 0, str(error)
-    if isinstance(error, pymysql.Error) and error.args and isinstance(error.args[0], int):
-        number = error.args[0]
-        text = str(error.args[1]) if len(error.args) > 1 and error.args[1] else "the connection is lost"
-    text = " ".join(text.split())[:500]
+    """An error of the driver or the network as one of ours."""
     if isinstance(error, (OSError, pymysql.InterfaceError)):
         place = address.unix_socket or f"{address.host}:{address.port}"
-        return SourceAway(f"{place} does not answer: {getattr(error, 'strerror', None) or text}", errno=number)
+        why = getattr(error, "strerror", None) or _one_line(str(error)) or "the connection is lost"
+        return SourceAway(f"{place} does not answer: {why}", errno=0)
+    number, text = 0, str(error)
+    if error.args and isinstance(error.args[0], int):
+        number, text = error.args[0], str(error.args[-1])
+    return _fault(number, text, address)
+
+
+def _fault(number: int, text: str, address: Address) -> SourceAway | SourceFault:
+    text = _one_line(text)
     if number in _AWAY:
         return SourceAway(f"the source answers: {text}", errno=number)
     if number in _DENIED:
@@ -310,6 +345,10 @@ def fault_of(error: Exception, address: Address) -> SourceAway | SourceFault:
     if number == 0:
         return SourceFault(f"the source cannot be connected to: {text}", _HINTS[2026], errno=number)
     return SourceFault(f"the source answers: {text} ({number})", _HINTS.get(number), errno=number)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
 
 
 def _grant_for(number: int, text: str, address: Address) -> str:
