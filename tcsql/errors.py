@@ -22,6 +22,7 @@
     │   ├── GetWritesOff           405 get_writes_off        a write by GET, which the settings do not allow
     │   ├── PayloadTooLarge        413 payload_too_large     a body or a line above its limit
     │   ├── UnsupportedEncoding    415 unsupported_encoding  a compressed body
+    │   ├── Unauthorized           401 unauthorized          a key or token that is missing or not right
     │   ├── Busy                   409 busy                  one such job is running already
     │   ├── FollowedTable          409 followed_table        a write to a table that follows MySQL
     │   ├── MisdirectedRequest     421 misdirected_request   a Host that is not ours
@@ -159,6 +160,11 @@ class PayloadTooLarge(CallerError):
 class UnsupportedEncoding(CallerError):
     code = "unsupported_encoding"
     status = 415
+
+
+class Unauthorized(CallerError):
+    code = "unauthorized"
+    status = 401
 
 
 class Busy(CallerError):

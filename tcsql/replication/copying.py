@@ -65,7 +65,7 @@ class TableCopy:
         ended = len(asked.pkeys) < self._step_rows
         self._asked = asked.pkeys[-1] if asked.pkeys else self._asked
         if self.position.phase is Phase.ASK:
-            self._count(len(read.missing), ended)
+            self._count(sum(pkey in self._table.rows for pkey in read.missing), ended)
             return ()
         if ended:
             self.position = replace(self.position, phase=Phase.DONE, after=None)

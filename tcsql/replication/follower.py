@@ -274,9 +274,7 @@ class Follower:
             position = self._position
             if isinstance(job, TableCopy):
                 position = position.with_table(job.name, job.position)
-                if position.tables[job.name] != self._position.tables[job.name]:
-                    await self._commit(changes, position)
-            elif changes:
+            if changes or position != self._position:
                 await self._commit(changes, position)
             self._finish(job)
         self._now_fresh(step)

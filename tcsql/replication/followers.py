@@ -16,7 +16,6 @@ from typing import Final
 
 from tcsql.errors import BadRequest, Busy, NotFound, SourceAway, Unauthorized, UnknownTable, did_you_mean
 from tcsql.replication.follower import AsyncSource, Follower
-from tcsql.replication.workerclient import SourceProcess
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
 
@@ -28,14 +27,14 @@ _TICK_S: Final = 0.1
 
 
 class Followers:
-    """The sources of one server. ``base``: the directory of the configuration file."""
+    """The sources of one server. ``connect`` makes a source; ``base``: the directory of the configuration file."""
 
     def __init__(
         self,
         sources: Sequence[SourceSettings],
         store: Store,
         base: Path,
-        connect: Callable[[SourceSettings, Path], AsyncSource] = SourceProcess,
+        connect: Callable[[SourceSettings, Path], AsyncSource],
     ) -> None:
         self._followers = {
             source.name: Follower(source, store, lambda source=source: connect(source, base), self._tell)  # type: ignore[misc]  # mypy infers no type for a lambda's default

@@ -85,9 +85,11 @@ class TableVerification:
         assert isinstance(asked, ReadKeys)
         self.is_done = len(asked.pkeys) < self._step_rows
         self._asked = asked.pkeys[-1] if asked.pkeys else self._asked
-        for pkey in read.missing:
+        # What has gone since we asked has gone here as well: the step's own changes come first.
+        extra = [pkey for pkey in read.missing if pkey in self._table.rows]
+        for pkey in extra:
             self._note(pkey, "extra")
-        return (DeleteKeys(self.name, read.missing),) if self._repair and read.missing else ()
+        return (DeleteKeys(self.name, extra),) if self._repair and extra else ()
 
     def _compare(self, rows: Rows) -> Sequence[RowChange]:
         schema = self._table.schema
