@@ -100,6 +100,8 @@ class Follower:
         self._wake = asyncio.Event()
         self._source: AsyncSource | None = None
         self._audited_s = 0.0
+        #: Tables of which changes may have been missed.
+        self._unsure: set[str] = set()
 
     # --- what others ask --------------------------------------------------------------------------------------
 
@@ -197,7 +199,7 @@ class Follower:
         was_clean = self._position.clean
         await self._look_at_tables(source)
         if self.settings.mode == "push" and not was_clean:
-            self.verify([table.name for table in self.settings.tables], repair=True)
+            self._unsure.update(self._tables)
         acknowledged = b""
         looked_s = self._audited_s = time.monotonic()
         while True:
@@ -254,11 +256,13 @@ class Follower:
         self.blocked = blocked
 
     def _audit_when_due(self) -> None:
-        if self.settings.mode != "push" or not self.settings.audit_s or self._copies:
-            return
-        if time.monotonic() - self._audited_s > self.settings.audit_s:
+        """Compare and repair what may have missed changes: said by the source, or, of a push source, from time to time."""
+        every_s = self.settings.audit_s
+        if self.settings.mode == "push" and every_s and time.monotonic() - self._audited_s > every_s:
             self._audited_s = time.monotonic()
-            self.verify([table.name for table in self.settings.tables], repair=True)
+            self._unsure.update(self._tables)
+        if self._unsure and not self._copies and self.verify(sorted(self._unsure), repair=True):
+            self._unsure.clear()
 
     # --- one step ---------------------------------------------------------------------------------------------
 
@@ -287,6 +291,7 @@ class Follower:
             await self._commit(piece, self._position)
         if step.position and step.position != self._position.log:
             await self._commit([], replace(self._position, log=step.position))
+        self._unsure.update(step.unsure)
         self.counts.steps += 1
         self.counts.events += step.events
         for change in step.changes.values():
