@@ -23,10 +23,8 @@ keys' times by itself and nothing is ever sorted. Cost: 1 microsecond a hint, 2 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
-
-from tcsql.errors import BadRequest
 
 #: Seconds from a try to the next; the first is made at once.
 PAUSES_S: Final = (0.0005, 0.002, 0.010, 0.050, 0.250, 1.0, 5.0, 20.0, 60.0)
@@ -37,31 +35,9 @@ SETTLE_S: Final = 5.0
 
 #: A row: its table, and its key as the source writes it (see ``keytext``).
 Hint = tuple[str, str]
-FORM: Final = "a line is: table, tab, operation (I, U or D), tab, key"
 
 #: The place of a key that was taken: indexes the last queue, where it never is.
 _READING: Final = -1
-#: Operations a trigger may name; nothing depends on which one it was.
-OPERATIONS: Final = frozenset("IUD")
-
-
-def hints_of(body: bytes) -> Mapping[str, list[str]]:
-    r"""The keys by table of a message: a line ``table TAB operation TAB key`` each, ASCII; raises BadRequest.
-
-    >>> hints_of(b"posts\tI\t17\nposts\tD\t18\n")
-    {'posts': ['17', '18']}
-    """
-    try:
-        text = body.decode("ascii")
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"a hint is ASCII; byte {error.start} is not", FORM) from None
-    found: dict[str, list[str]] = {}
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
-        parts = line.split("\t")
-        if len(parts) != 3 or not parts[0] or parts[1] not in OPERATIONS or not parts[2]:
-            raise BadRequest(f"line {number} is no hint", FORM)
-        found.setdefault(parts[0], []).append(parts[2])
-    return found
 
 
 class Hints:

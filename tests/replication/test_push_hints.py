@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcsql.errors import BadRequest
-from tcsql.replication.hints import PAUSES_S, SETTLE_S, Hints, hints_of
+from tcsql.replication.hints import PAUSES_S, SETTLE_S, Hints
 
 REACH_S = sum(PAUSES_S)
 
@@ -141,10 +139,3 @@ def test_no_key_is_lost_whatever_happens(steps: list[tuple[str, float]]) -> None
             left[key] -= 1
         hints.read(due)
     assert not any(left.values())
-
-
-def test_a_message_is_lines_of_table_operation_key() -> None:
-    assert hints_of(b"posts\tU\t7\nusers\tI\ta,b\nposts\tD\t8") == {"posts": ["7", "8"], "users": ["a,b"]}
-    for wrong in (b"", b"\n", b"posts\tU", b"posts\tU\t", b"\tU\t1", b"posts\tX\t1", b"a\tU\t1\tb", b"a\tU\t\xc3\xa4"):
-        with pytest.raises(BadRequest):
-            hints_of(wrong)
