@@ -41,6 +41,7 @@ from tcsql.storage.changelog import LoggedChange
 from tcsql.storage.file import StoreFile
 from tcsql.storage.lock import DirectoryLock
 from tcsql.storage.options import StoreOptions
+from tcsql.storage.ownership import Owners
 from tcsql.storage.pipeline import Pipeline
 from tcsql.storage.reader import ChangeReader, back_up
 from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket
@@ -69,6 +70,8 @@ class Store:
         self.recovered = found
         self.lsn = self.durable_lsn = file.state.lsn
         self.read_only: ReadOnly | None = None
+        #: Which tables follow a source, and take their rows from it alone.
+        self.owners = Owners()
         self.last_error: str | None = None
         limit = memory.default_limit() if options.memory_limit is None else options.memory_limit
         self.budget = memory.Budget(limit, lambda: database.memory_bytes)
@@ -181,11 +184,11 @@ class Store:
         OutcomeUnknown. A caller that is cancelled meanwhile does not stop the write.
         """
         await self._pipeline.room()
-        self._require_writable(changes)
+        self._require_writable(changes, origin)
         batch = self.database.check_row(changes)
         if batch is None:
             batch = await in_slices(self.database.check_steps(changes, self.options.clock()))
-            self._require_writable(changes)
+            self._require_writable(changes, origin)
         # The batch holds until the next apply: no await between here and there.
         ticket = self._apply(batch, origin)
         if not ticket.settled:
@@ -212,6 +215,11 @@ class Store:
             self._pipeline.enqueue(ticket)
         return ticket
 
+    async def enqueue(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Ticket:
+        """``submit`` once there is room: for who has many batches on the way and waits for the last."""
+        await self._pipeline.room()
+        return self.submit(changes, origin)
+
     def commit_blocking(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Committed:
         """Make the changes durable before returning, without an event loop: for programs that do nothing else."""
         ticket = self._check_and_apply(changes, origin)
@@ -220,7 +228,7 @@ class Store:
         return Committed(ticket.lsn, ticket.tally)
 
     def _check_and_apply(self, changes: Sequence[Change], origin: Origin) -> Ticket:
-        self._require_writable(changes)
+        self._require_writable(changes, origin)
         batch = self.database.check_row(changes) or self.database.check(changes, self.options.clock())
         return self._apply(batch, origin)
 
@@ -244,7 +252,9 @@ class Store:
             self.settled(ticket.lsn, [ticket])
         return ticket
 
-    def _require_writable(self, changes: Sequence[Change]) -> None:
+    def _require_writable(self, changes: Sequence[Change], origin: Origin) -> None:
+        if self.owners.of:
+            self.owners.require(changes, origin.source)
         if self._closed:
             raise Stopping("the store is closed")
         if self.read_only is not None:
