@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 #: Upper bounds in seconds: a factor of about two, from a page out of memory to a scan at the budget.
 LATENCY_BOUNDS_S: Final = (
@@ -46,6 +46,41 @@ class Histogram:
             "sum": round(self.sum, 6),
             "buckets": buckets,
         }
+
+
+#: Counters of a source, in the order in which they are shown.
+SOURCE_COUNTERS: Final = (
+    "steps", "events", "rows_applied", "rows_gone", "rows_copied", "rows_verified", "differences", "repaired",
+    "reconnects", "hints", "problems",
+)  # fmt: skip  # one line shows what belongs together
+
+
+class SourceMetrics:
+    """What the follower of one source counts.
+
+    ``steps``: states reached; ``events``: changes noted at the source, several of one row count; ``rows_applied`` and
+    ``rows_gone``: of changes; ``rows_copied``: of first copies and re-copies; ``differences`` and ``repaired``: rows
+    that a verification found and wrote; ``problems``: times it stopped for a person. ``lag_s``: from the source's clock
+    at a state to when its rows are readable here, of every step that changed something.
+
+    >>> shop = SourceMetrics()
+    >>> shop.events += 2
+    >>> shop.lag_s.add(0.004)
+    >>> shop.plain()["events"], shop.plain()["lag_s"]["count"]
+    (2, 1)
+    """
+
+    __slots__ = (*SOURCE_COUNTERS, "lag_s")
+
+    def __init__(self) -> None:
+        self.steps = self.events = self.rows_applied = self.rows_gone = self.rows_copied = self.rows_verified = 0
+        self.differences = self.repaired = self.reconnects = self.hints = self.problems = 0
+        self.lag_s = Histogram(LATENCY_BOUNDS_S + (20.0, 60.0, 300.0, 3600.0))
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain data, for ``/status``."""
+        counters: dict[str, Any] = {name: getattr(self, name) for name in SOURCE_COUNTERS}
+        return counters | {"lag_s": self.lag_s.plain()}
 
 
 class Metrics:
