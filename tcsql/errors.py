@@ -16,7 +16,6 @@
     │   ├── WhereRequired          400 where_required        a delete or update of every row that does not say so
     │   ├── SqlSyntax              400 sql_syntax            with line and column
     │   ├── UnsupportedStatement   400 unsupported_statement not a schema statement, or one beyond us
-    │   ├── Unauthorized           401 unauthorized          a token that is missing or wrong
     │   ├── SchemaConflict         409 schema_conflict       a name that exists already, or is in use
     │   ├── NotFound               404 not_found             no such path
     │   ├── MethodNotAllowed       405 method_not_allowed    the path does not take this method
@@ -131,11 +130,6 @@ class SqlSyntax(CallerError):
 
 class UnsupportedStatement(CallerError):
     code = "unsupported_statement"
-
-
-class Unauthorized(CallerError):
-    code = "unauthorized"
-    status = 401
 
 
 class SchemaConflict(CallerError):

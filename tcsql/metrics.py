@@ -75,7 +75,7 @@ class SourceMetrics:
     def __init__(self) -> None:
         self.steps = self.events = self.rows_applied = self.rows_gone = self.rows_copied = self.rows_verified = 0
         self.differences = self.repaired = self.reconnects = self.hints = self.problems = 0
-        self.lag_s = Histogram(LATENCY_BOUNDS_S + (20.0, 60.0, 300.0, 3600.0))
+        self.lag_s = Histogram((*LATENCY_BOUNDS_S, 20.0, 60.0, 300.0, 3600.0))
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain data, for ``/status``."""
