@@ -187,6 +187,14 @@ class PackedCodec:
         #: Whether the primary key is the lower half of each packed key, as it is with one of 32 bits.
         self._halves = self.packs and self._bits == 32 and sys.byteorder == "little" and array("I").itemsize == 4
 
+    @property
+    def leading(self) -> tuple[int, int, int, bool] | None:
+        """Of the first column: its lowest value, the code above all values, its shift, whether it may be NULL.
+
+        None when the primary key stands alone.
+        """
+        return self._fields[0] if self._fields else None
+
     def key(self, values: Sequence[Any], pkey: Any) -> Key:
         """The packed integer of one entry; values beyond the type are clamped to its bounds."""
         packed = pkey - self._low

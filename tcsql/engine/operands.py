@@ -20,11 +20,11 @@ PointReader = Callable[[bytes], Any]
 BoundsReader = Callable[[bytes], Bounds | None]
 
 #: Always below 2**63: no clamping to think about.
-_DIGITS: Final = 18
+MOST_DIGITS: Final = 18
 
 
 def _integer(operand: bytes) -> int | None:
-    return int(operand) if operand.isdigit() and len(operand) <= _DIGITS else None
+    return int(operand) if operand.isdigit() and len(operand) <= MOST_DIGITS else None
 
 
 def point_reader(condition: Condition, kind: ColumnType | None) -> PointReader | None:
@@ -49,30 +49,26 @@ def bounds_reader(condition: Condition, kind: ColumnType | None) -> BoundsReader
 
 
 def _at_least(operand: bytes) -> Bounds | None:
-    return (int(operand), inf) if operand.isdigit() and len(operand) <= _DIGITS else None
+    return (int(operand), inf) if operand.isdigit() and len(operand) <= MOST_DIGITS else None
 
 
 def _above(operand: bytes) -> Bounds | None:
-    return (int(operand) + 1, inf) if operand.isdigit() and len(operand) <= _DIGITS else None
+    return (int(operand) + 1, inf) if operand.isdigit() and len(operand) <= MOST_DIGITS else None
 
 
 def _at_most(operand: bytes) -> Bounds | None:
-    return (-inf, int(operand)) if operand.isdigit() and len(operand) <= _DIGITS else None
+    return (-inf, int(operand)) if operand.isdigit() and len(operand) <= MOST_DIGITS else None
 
 
 def _below(operand: bytes) -> Bounds | None:
-    return (-inf, int(operand) - 1) if operand.isdigit() and len(operand) <= _DIGITS else None
+    return (-inf, int(operand) - 1) if operand.isdigit() and len(operand) <= MOST_DIGITS else None
 
 
-def lower_reader(condition: Condition, kind: ColumnType | None) -> PointReader | None:
-    """Reads the lowest key of a condition that has no highest; None for all others."""
+def above_operand(condition: Condition, kind: ColumnType | None) -> int | None:
+    """By how much the lowest key exceeds the operand, in a condition without a highest; None for all others."""
     if condition.negated or kind is None or kind.kind is not Kind.INTEGER:
         return None
-    if condition.operator is Operator.NUMGE:
-        return _integer
-    if condition.operator is Operator.NUMGT:
-        return lambda operand: None if (key := _integer(operand)) is None else key + 1
-    return None
+    return {Operator.NUMGE: 0, Operator.NUMGT: 1}.get(condition.operator)
 
 
 _RANGES: Final[dict[Operator, BoundsReader]] = {

@@ -34,15 +34,14 @@ TYPECODE: Final = "Q"
 class BlockList:
     """Sorted keys; the same key may stand more than once. Methods are named as SortedList's."""
 
-    __slots__ = ("_blocks", "_grown", "_known", "_lowest_highest", "_maxes", "_shrunk", "_size", "_starts")
+    __slots__ = ("_blocks", "_grown", "_known", "_lowest_highest", "_maxes", "_shrunk", "_starts", "size")
 
     def __init__(self, keys: Sequence[Any]) -> None:
         """Take keys that are sorted already. O(n)."""
-        step = max(1, BLOCK * 3 // 4)
-        starts = range(0, len(keys), step)
-        self._blocks = [self._block(keys[start : start + step]) for start in starts]
+        starts = range(0, len(keys), max(1, BLOCK * 3 // 4))
+        self._blocks = [self._block(keys[start : start + starts.step]) for start in starts]
         self._maxes = [block[-1] for block in self._blocks]
-        self._size = len(keys)
+        self.size = len(keys)  # for a look without a call
         #: Positions at which blocks begin; only the first ``_known`` of them are right, and those but for the blocks
         #: before them that have grown or shrunk by one since: sorted, below ``_known - 1``, one entry a key.
         self._starts = [0] * len(self._blocks)
@@ -58,7 +57,7 @@ class BlockList:
         raise NotImplementedError
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def __iter__(self) -> Iterator[Any]:
         return chain.from_iterable(self._blocks)
@@ -74,7 +73,7 @@ class BlockList:
         """How many keys are smaller; of integers, any may be asked for. O(log n)."""
         place = bisect_left(self._maxes, key)
         if place == len(self._blocks):
-            return self._size
+            return self.size
         at = bisect_left(self._blocks[place], key)
         if place < self._known and not self._grown and not self._shrunk:  # the usual case, without a call
             return self._starts[place] + at
@@ -84,7 +83,7 @@ class BlockList:
         """How many keys are not greater."""
         place = bisect_right(self._maxes, key)
         if place == len(self._blocks):
-            return self._size
+            return self.size
         return self._start(place) + bisect_right(self._blocks[place], key)
 
     def stretch(self, low: Any, high: Any) -> tuple[Any, int, int]:
@@ -97,9 +96,11 @@ class BlockList:
             return (), 0, 0
         block = self._blocks[place]
         start = bisect_left(block, low)
-        if high <= self._maxes[place]:
-            return block, start, bisect_left(block, high, start)
-        return self, self._start(place) + start, self.bisect_left(high)
+        if high > self._maxes[place]:
+            return self, self._start(place) + start, self.bisect_left(high)
+        near = start + 16  # most stretches are shorter, and 4 steps take 0.2 us less than 11
+        end = near if near < len(block) and high <= block[near] else len(block)
+        return block, start, bisect_left(block, high, start, end)
 
     def _start(self, place: int) -> int:
         if place >= self._known:
@@ -143,7 +144,7 @@ class BlockList:
                 self._split(place)
             else:
                 self._note(self._grown, place)
-        self._size += 1
+        self.size += 1
 
     def update(self, keys: Sequence[Any]) -> None:
         """Insert sorted keys; those behind all others in whole blocks, 0.02 us each."""
@@ -161,7 +162,7 @@ class BlockList:
             if self._lowest_highest is not None:
                 self._lowest_highest[-1] = None
             self._maxes[-1] = last[-1]
-            self._size += 1 + len(more)
+            self.size += 1 + len(more)
             rising += 1 + len(more)
 
     def _scatter(self, keys: Sequence[Any]) -> None:
@@ -176,7 +177,7 @@ class BlockList:
                 self._lowest_highest[place] = None
             if len(block) > BLOCK:
                 self._split(place)
-        self._size += len(keys)
+        self.size += len(keys)
         self._cut(first + 1)
 
     def _append(self, key: Any) -> None:
@@ -190,7 +191,7 @@ class BlockList:
         if self._lowest_highest is not None:
             self._lowest_highest.append(None)
         self._maxes.append(key)
-        self._starts.append(self._size - len(self._grown) + len(self._shrunk))
+        self._starts.append(self.size - len(self._grown) + len(self._shrunk))
         if self._known == len(self._blocks) - 1:
             self._known += 1
 
@@ -219,7 +220,7 @@ class BlockList:
         if block[at] != key:
             return False
         del block[at]
-        self._size -= 1
+        self.size -= 1
         if block:
             self._maxes[place] = block[-1]
             self._note(self._shrunk, place)
@@ -243,7 +244,7 @@ class BlockList:
                 removed += sum(map(self.discard, together))
                 continue
             del block[first : first + len(together)]
-            self._size -= len(together)
+            self.size -= len(together)
             removed += len(together)
             if block:
                 self._maxes[place] = block[-1]
@@ -268,7 +269,7 @@ class BlockList:
             self._starts.pop()
             if self._lowest_highest is not None:
                 self._lowest_highest.pop()
-        self._size -= freed
+        self.size -= freed
         self._cut(len(self._blocks))
         return freed
 
@@ -276,7 +277,7 @@ class BlockList:
         """The keys of positions start to stop (not negative), as a list has them, or one. 1 us within a block."""
         if isinstance(span, int):
             return self[span : span + 1][0]
-        start, stop = span.start, min(span.stop, self._size)
+        start, stop = span.start, min(span.stop, self.size)
         if start >= stop:
             return ()
         if self._grown or self._shrunk or self._known < len(self._starts):
@@ -291,7 +292,7 @@ class BlockList:
 
     def islice(self, start: int, stop: int, reverse: bool = False) -> Iterator[Any]:
         """Keys of positions start to stop, lazily, backwards if ``reverse``; the list must not change meanwhile."""
-        start, stop = max(0, start), min(stop, self._size)
+        start, stop = max(0, start), min(stop, self.size)
         if start >= stop:
             return iter(())
         first, begin = self._place(start)
@@ -352,7 +353,7 @@ class BlockList:
 
     def check_invariants(self) -> None:
         """AssertionError when blocks, maxima or positions are wrong. O(n)."""
-        assert self._size == sum(map(len, self._blocks)), "block list: size"
+        assert self.size == sum(map(len, self._blocks)), "block list: size"
         assert all(0 < len(block) <= BLOCK for block in self._blocks), "block list: block size"
         assert self._maxes == [block[-1] for block in self._blocks], "block list: maxima"
         keys = list(self)

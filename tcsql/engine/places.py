@@ -11,8 +11,16 @@ from math import inf
 
 from tcsql.engine.conditions import type_of
 from tcsql.engine.index import OrderedIndex
-from tcsql.engine.keys import Leaf, Stretch
-from tcsql.engine.operands import BoundsReader, PointReader, bounds_reader, lower_reader, point_reader
+from tcsql.engine.keys import Leaf, PackedCodec, Stretch
+from tcsql.engine.operands import (
+    MOST_DIGITS,
+    BoundsReader,
+    PointReader,
+    above_operand,
+    bounds_reader,
+    point_reader,
+)
+from tcsql.engine.packed import PackedList
 from tcsql.engine.planner import Template
 from tcsql.engine.query import Conjunction
 from tcsql.engine.schema import TableSchema
@@ -43,9 +51,9 @@ def locator(schema: TableSchema, template: Template, conjunction: Conjunction) -
         ranges.append((place, read_range))
     if template.index.partitioned and len(points) == len(ranges) == 1:
         place = ranges[0][0]
-        read_low = lower_reader(conjunction[place], type_of(schema, conjunction[place].column))
-        if read_low is not None:
-            return _from_low(template.index, points[0], (place, read_low))
+        above = above_operand(conjunction[place], type_of(schema, conjunction[place].column))
+        if above is not None:
+            return _from_low(template.index, points[0], place, above)
     if template.index.partitioned:
         return _in_partition(template.index, points, ranges) if points else None
     return _in_whole(template.index, points, ranges)
@@ -85,14 +93,45 @@ def _in_partition(
     return in_leaf
 
 
-def _from_low(index: OrderedIndex, point: tuple[int, PointReader], lower: tuple[int, PointReader]) -> Locate:
+# The next two read integers and look into packed leaves themselves: each call that is spared is 0.1 us of 1.
+
+
+def _from_low(index: OrderedIndex, point: tuple[int, PointReader], lower_place: int, above: int) -> Locate:
     """``a = x AND b >= y``: what lists of one kind since a date come down to."""
-    (point_place, read_point), (lower_place, read_low) = point, lower
-    leaf_of, tail = index.leaves.get, index.codec.tail
+    point_place, read_point = point
+    leaf_of, codec = index.leaves.get, index.codec
+    tail = codec.tail
+    leading = codec.leading if isinstance(codec, PackedCodec) else None
+    lowest, _, shift, may_be_null = leading if leading is not None else (0, 0, 0, True)
 
     def locate(operands: Operands) -> Stretch | None:
-        key, low = read_point(operands[point_place]), read_low(operands[lower_place])
-        return None if key is None or low is None else tail(leaf_of(key, _EMPTY), low)
+        operand, key = operands[lower_place], read_point(operands[point_place])
+        if key is None or not operand.isdigit() or len(operand) > MOST_DIGITS:
+            return None
+        leaf, low = leaf_of(key, _EMPTY), int(operand) + above
+        if isinstance(leaf, PackedList) and low > lowest and not may_be_null:
+            return leaf, leaf.bisect_left(low - lowest << shift), leaf.size
+        return tail(leaf, low)
+
+    return locate
+
+
+def _at_packed(index: OrderedIndex, codec: PackedCodec, place: int) -> Locate:
+    """``a = x`` of integers: "the rows of this user"."""
+    assert codec.leading is not None
+    point, (lowest, top, shift, _) = codec.point, codec.leading
+    width = 1 << shift
+
+    def locate(operands: Operands) -> Stretch | None:
+        operand = operands[place]
+        if not operand.isdigit() or len(operand) > MOST_DIGITS:
+            return None
+        leaf, value = index.whole, int(operand)
+        code = value - lowest
+        if isinstance(leaf, PackedList) and 0 <= code < top:
+            key = code << shift
+            return leaf.stretch(key, key + width)
+        return point(leaf, value)
 
     return locate
 
@@ -105,6 +144,8 @@ def _in_whole(
         return lambda operands: _part(index, index.whole, points, ranges, operands)
     if points:
         ((place, read),) = points
+        if isinstance(index.codec, PackedCodec) and index.codec.leading is not None:
+            return _at_packed(index, index.codec, place)
         point = index.codec.point
 
         def at_point(operands: Operands) -> Stretch | None:

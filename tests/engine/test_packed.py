@@ -61,6 +61,17 @@ def test_a_list_in_blocks_is_a_sorted_list(
         assert list(packed.islice(start, stop, reverse=True)) == plain[start:stop][::-1]
 
 
+@given(st.lists(st.integers(0, 99), max_size=120), st.integers(-5, 105), st.sampled_from((0, 1, 5, 60)), st.booleans())
+def test_stretches_are_those_of_a_sorted_list(keys: list[int], low: int, length: int, large: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if large:  # one block, in which ends are looked for near and far
+            patch.setattr("tcsql.engine.packed.BLOCK", 2_048)
+        packed, plain = PackedList(sorted(keys)), sorted(keys)
+        held, start, stop = packed.stretch(low, low + length)
+        assert list(held[start:stop]) == [key for key in plain if low <= key < low + length]
+        assert stop - start == len(held[start:stop])
+
+
 @given(st.lists(KEYS, max_size=30), st.integers())
 def test_any_integer_may_be_asked_for(keys: list[int], asked: int) -> None:
     packed = PackedList(sorted(keys))
