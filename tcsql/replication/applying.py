@@ -1,12 +1,13 @@
 """Steps become changes for the write door. Pure.
 
 Rows of a step that fits into one batch are applied at once: readers see one state of the source, then the next. A step
-above ``ATOMIC_ROWS`` is a backlog; it is applied in pieces, because one batch of that size would stall readers.
+above ``ATOMIC_ROWS`` is a backlog; it is applied in pieces, because one batch of that size would stall readers. So are
+the rows of a copy, which nobody has seen before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tcsql.engine.change import DeleteKeys, Row, RowChange, Upsert
@@ -16,6 +17,8 @@ from tcsql.replication.source import Rows, TableChange
 
 #: Rows of one batch: about 10 us a row and index, so 50 ms with a few indexes.
 ATOMIC_ROWS: Final = 5_000
+#: Rows of a piece: readers wait 10 ms for it.
+PIECE_ROWS: Final = 1_000
 
 
 def row_dicts(schema: TableSchema, rows: Rows) -> list[Row]:
@@ -24,29 +27,30 @@ def row_dicts(schema: TableSchema, rows: Rows) -> list[Row]:
     return [dict(zip(names, values, strict=True)) for values in zip(*rows.columns, strict=True)]
 
 
-def upsert(schema: TableSchema, rows: Rows) -> Upsert:
-    """Rows as the source has them; those that are here already are no change."""
-    return Upsert(schema.name, row_dicts(schema, rows), trusted=True, only_changes=True)
+def upserts(schema: TableSchema, rows: Rows, most_rows: int = PIECE_ROWS) -> list[RowChange]:
+    """Rows as the source has them, in pieces; those that are here already are no change."""
+    return [
+        Upsert(schema.name, row_dicts(schema, _slice(rows, at, at + most_rows)), trusted=True, only_changes=True)
+        for at in range(0, len(rows), most_rows)
+    ]
 
 
-def batches(
-    changes: Mapping[str, TableChange], schemas: Mapping[str, TableSchema], most_rows: int = ATOMIC_ROWS
-) -> list[list[RowChange]]:
+def deletes(schema: TableSchema, pkeys: Sequence[PKey], most_rows: int = PIECE_ROWS) -> list[RowChange]:
+    """Keys that have no row at the source, in pieces."""
+    return [DeleteKeys(schema.name, pkeys[at : at + most_rows]) for at in range(0, len(pkeys), most_rows)]
+
+
+def batches(changes: Mapping[str, TableChange], schemas: Mapping[str, TableSchema]) -> list[list[RowChange]]:
     """All changes of a step: one batch when they fit into one, else pieces in any order."""
     total = sum(len(change.rows) + len(change.gone) for change in changes.values())
-    if not total:
-        return []
-    if total <= most_rows:
-        return [[piece for name, change in changes.items() for piece in _pieces(schemas[name], change, most_rows)]]
-    return [[piece] for name, change in changes.items() for piece in _pieces(schemas[name], change, most_rows)]
-
-
-def _pieces(schema: TableSchema, change: TableChange, most_rows: int) -> Iterator[RowChange]:
-    for at in range(0, len(change.gone), most_rows):
-        gone: Sequence[PKey] = change.gone[at : at + most_rows]
-        yield DeleteKeys(schema.name, gone)
-    for at in range(0, len(change.rows), most_rows):
-        yield upsert(schema, _slice(change.rows, at, at + most_rows))
+    most_rows = ATOMIC_ROWS if total <= ATOMIC_ROWS else PIECE_ROWS
+    pieces: list[RowChange] = []
+    for name, change in changes.items():
+        pieces += deletes(schemas[name], change.gone, most_rows)
+        pieces += upserts(schemas[name], change.rows, most_rows)
+    if total <= ATOMIC_ROWS:
+        return [pieces] if pieces else []
+    return [[piece] for piece in pieces]
 
 
 def _slice(rows: Rows, start: int, stop: int) -> Rows:

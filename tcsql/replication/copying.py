@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tcsql.engine.change import DeleteKeys, RowChange
+from tcsql.engine.change import RowChange
 from tcsql.engine.held import pkeys_after
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
 from tcsql.errors import SourceFault
-from tcsql.replication.applying import upsert
+from tcsql.replication.applying import deletes, upserts
 from tcsql.replication.position import Phase, TablePosition
 from tcsql.replication.source import KeysRead, RangeRead, ReadKeys, ReadRange
 
@@ -69,7 +69,7 @@ class TableCopy:
             return ()
         if ended:
             self.position = replace(self.position, phase=Phase.DONE, after=None)
-        return (DeleteKeys(self.name, read.missing),) if read.missing else ()
+        return deletes(self._table.schema, read.missing)
 
     def _copied(self, read: RangeRead) -> Sequence[RowChange]:
         position = replace(self.position, after=read.last, copied=self.position.copied + len(read.rows))
@@ -77,7 +77,7 @@ class TableCopy:
             self._asked = None
             position = replace(position, phase=Phase.SWEEP if position.sweeps else Phase.DONE)
         self.position = position
-        return (upsert(self._table.schema, read.rows),) if len(read.rows) else ()
+        return upserts(self._table.schema, read.rows)
 
     def _count(self, missing: int, ended: bool) -> None:
         self._missing += missing

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from tcsql.engine.change import Change, RowChange
 from tcsql.errors import SetupError, SourceAway, SourceFault, TCSQLError
@@ -29,11 +29,11 @@ from tcsql.replication.applying import batches
 from tcsql.replication.copying import MassDeletion, TableCopy
 from tcsql.replication.position import Phase, Position
 from tcsql.replication.reconciling import Blocked, Plan, reconcile
-from tcsql.replication.source import Identity, ReadKeys, ReadRange, Step, TableState
+from tcsql.replication.source import AsyncSource, Identity, RangeRead, ReadKeys, ReadRange, Step, TableState
 from tcsql.replication.verifying import TableVerification, Verification
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
-from tcsql.storage.ticket import Level, Origin
+from tcsql.storage.ticket import Level, Origin, Ticket
 
 logger = logging.getLogger("tcsql.replication")
 
@@ -42,17 +42,10 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 15.0
 #: Rows a verification reads at once: comparing 2,000 takes 12 ms, in one turn.
 _VERIFY_ROWS: Final = 2_000
+#: Changes beside a stretch up to which the next one is read ahead.
+_FEW_EVENTS: Final = 500
 
-
-class AsyncSource(Protocol):
-    """``Source`` seen from the event loop; see ``tcsql.replication.workerclient``."""
-
-    async def open(self, position: bytes) -> Identity: ...
-    async def tables(self) -> Sequence[TableState]: ...
-    async def follow(self, tables: Sequence[str]) -> None: ...
-    async def step(self, wait_s: float, acknowledged: bytes, read: ReadRange | ReadKeys | None) -> Step: ...
-    def hint(self, table: str, keys: Sequence[str]) -> None: ...
-    async def close(self) -> None: ...
+_Job = TableCopy | TableVerification
 
 
 @dataclass(slots=True)
@@ -82,7 +75,7 @@ class Follower:
         self.counts = Counts()
         self.state = "connecting"
         self.reason: str | None = None
-        self.hint_text: str | None = None
+        self.remedy: str | None = None
         self.identity: Identity | None = None
         self.lag_ms: float | None = None
         self.blocked: Mapping[str, Blocked] = {}
@@ -90,15 +83,17 @@ class Follower:
         self._store = store
         self._connect = connect
         self._on_fresh = on_fresh
-        self._position = Position()
+        self.position = Position()
         #: ``time.monotonic()`` of the newest complete state that is applied here; None before the first.
         self._fresh_at: float | None = None
-        self._tables: dict[str, TableState] = {}
+        self.tables: dict[str, TableState] = {}
         self._copies: deque[TableCopy] = deque()
         self._accepted = False
         self._recopies: set[str] = set()
         self._wake = asyncio.Event()
         self._source: AsyncSource | None = None
+        #: A step that was asked for while the one before is applied.
+        self._ahead: tuple[_Job | None, ReadRange | ReadKeys | None, asyncio.Future[Step]] | None = None
         self._audited_s = 0.0
         #: Tables of which changes may have been missed.
         self._unsure: set[str] = set()
@@ -132,7 +127,7 @@ class Follower:
         """Compare tables with the source; False when one is running already."""
         if self.verification is not None and self.verification.job is not None:
             return False
-        ready = [name for name in tables if name in self._tables and name not in self.blocked]
+        ready = [name for name in tables if name in self.tables and name not in self.blocked]
         held = [self._store.database.table(name) for name in ready]
         self.verification = Verification(held, _VERIFY_ROWS, repair)
         return True
@@ -179,11 +174,15 @@ class Follower:
 
     async def stop(self) -> None:
         """After ``run`` was cancelled: note that the stop was in order. The store must still be open."""
-        if self._position.identity and not self._position.clean and self._store.read_only is None:
-            await self._commit([], replace(self._position, clean=True))
+        if self.position.identity and not self.position.clean and self._store.read_only is None:
+            await self._commit([], replace(self.position, clean=True))
 
     async def _disconnect(self) -> None:
         source, self._source = self._source, None
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead[2].cancel()
+            await asyncio.gather(ahead[2], return_exceptions=True)
         self._copies.clear()
         if self.verification is not None:
             self.verification.break_off("the connection was lost")
@@ -192,25 +191,25 @@ class Follower:
 
     async def _session(self) -> None:
         """One connection, from opening to its failure."""
-        self._position = Position.decode(self._store.positions().get(self.name, b""))
+        self.position = Position.decode(self._store.positions().get(self.name, b""))
         self._source = source = self._connect()
-        self.identity = await source.open(self._position.log)
+        self.identity = await source.open(self.position.log)
         self._require_identity(self.identity)
-        was_clean = self._position.clean
+        was_clean = self.position.clean
         await self._look_at_tables(source)
         if self.settings.mode == "push" and not was_clean:
-            self._unsure.update(self._tables)
+            self._unsure.update(self.tables)
         acknowledged = b""
         looked_s = self._audited_s = time.monotonic()
         while True:
-            if self._recopies or time.monotonic() - looked_s > self.settings.check_s:
+            if self._ahead is None and (self._recopies or time.monotonic() - looked_s > self.settings.check_s):
                 looked_s = time.monotonic()
                 await self._look_at_tables(source)
             self._audit_when_due()
             acknowledged = await self._step(source, acknowledged)
 
     def _require_identity(self, identity: Identity) -> None:
-        known = self._position.identity
+        known = self.position.identity
         if known and known != identity.server and not self._accepted:
             raise SourceFault(
                 f"source {self.name} is another server now: {identity.server}, it was {known}",
@@ -222,10 +221,10 @@ class Follower:
         assert self.identity is not None
         states = await source.tables()
         database = self._store.database
-        plan = reconcile(self.settings, states, self._position, database, self.identity, recopies=self._recopies)
+        plan = reconcile(self.settings, states, self.position, database, self.identity, recopies=self._recopies)
         self._recopies.clear()
         await self._carry_out(plan)
-        self._tables = {state.name: state for state in states}
+        self.tables = {state.name: state for state in states}
         self._report_blocked(plan.blocked)
         followed = [state.name for state in states if state.name not in plan.blocked]
         await source.follow(followed)
@@ -234,7 +233,7 @@ class Follower:
         if self.verification is not None and self.verification.is_outdated(database):
             self.verification.break_off("a table was made anew")
         for name in followed:
-            position = self._position.tables[name]
+            position = self.position.tables[name]
             if position.phase is not Phase.DONE:
                 copy = under_way.get(name)
                 if copy is None or copy.position != position:
@@ -244,8 +243,8 @@ class Follower:
 
     async def _carry_out(self, plan: Plan) -> None:
         position = replace(plan.position, clean=False)
-        if plan.schema_changes or position != self._position:
-            await self._commit(plan.schema_changes, position)
+        if plan.schema_changes or position != self.position:
+            await self._commit([plan.schema_changes], position)
 
     def _report_blocked(self, blocked: Mapping[str, Blocked]) -> None:
         for name, why in blocked.items():
@@ -256,11 +255,11 @@ class Follower:
         self.blocked = blocked
 
     def _audit_when_due(self) -> None:
-        """Compare and repair what may have missed changes: said by the source, or, of a push source, from time to time."""
+        """Compare and repair what may have missed changes, as the source says; a push source from time to time."""
         every_s = self.settings.audit_s
         if self.settings.mode == "push" and every_s and time.monotonic() - self._audited_s > every_s:
             self._audited_s = time.monotonic()
-            self._unsure.update(self._tables)
+            self._unsure.update(self.tables)
         if self._unsure and not self._copies and self.verify(sorted(self._unsure), repair=True):
             self._unsure.clear()
 
@@ -268,29 +267,47 @@ class Follower:
 
     async def _step(self, source: AsyncSource, acknowledged: bytes) -> bytes:
         """One step, durable here; gives the token to acknowledge with the next."""
-        job = self._job()
-        asked = job.next_read() if job is not None else None
-        wait_s = 0.0 if asked is not None else self.settings.poll_ms / 1000
-        step = await source.step(wait_s, acknowledged, asked)
+        if self._ahead is not None:
+            (job, asked, answer), self._ahead = self._ahead, None
+            step = await answer
+        else:
+            job = self._job()
+            asked = None if job is None else job.next_read()
+            wait_s = 0.0 if asked is not None else self.settings.poll_ms / 1000
+            step = await source.step(wait_s, acknowledged, asked)
+        self._read_ahead(source, job, asked, step)
         await self._apply(step)
         if job is not None and asked is not None and step.read is not None:
             changes = job.take(step.read, asked)
-            position = self._position
+            position = self.position
             if isinstance(job, TableCopy):
                 position = position.with_table(job.name, job.position)
-            if changes or position != self._position:
-                await self._commit(changes, position)
+            if changes or position != self.position:
+                await self._commit([[change] for change in changes], position)
             self._finish(job)
         self._now_fresh(step)
         return step.token
 
+    def _read_ahead(
+        self, source: AsyncSource, job: _Job | None, asked: ReadRange | ReadKeys | None, step: Step
+    ) -> None:
+        """Let the source read the next stretch while this one is applied here.
+
+        What this step brings is not durable yet, so it is not acknowledged: the source tells it again. That costs
+        little only where there is little, else the stretch has to wait.
+        """
+        if not isinstance(asked, ReadRange) or not isinstance(step.read, RangeRead) or step.events > _FEW_EVENTS:
+            return
+        if step.read.last is not None:
+            following = replace(asked, after=step.read.last)
+            self._ahead = job, following, asyncio.ensure_future(source.step(0.0, b"", following))
+
     async def _apply(self, step: Step) -> None:
         schemas = {name: self._store.database.schema(name) for name in step.changes}
         pieces = batches(step.changes, schemas)
-        for piece in pieces:
-            await self._commit(piece, self._position)
-        if step.position and step.position != self._position.log:
-            await self._commit([], replace(self._position, log=step.position))
+        position = replace(self.position, log=step.position) if step.position else self.position
+        if pieces or position != self.position:
+            await self._commit(pieces, position)
         self._unsure.update(step.unsure)
         self.counts.steps += 1
         self.counts.events += step.events
@@ -304,17 +321,23 @@ class Follower:
         else:
             self._enter("following")
 
-    async def _commit(self, changes: Sequence[Change | RowChange], position: Position) -> None:
-        """Rows and position in one transaction, durable when this returns."""
-        await self._store.commit(changes, Origin(Level.ALWAYS, self.name, position.encode()))
-        self._position = position
+    async def _commit(self, pieces: Sequence[Sequence[Change | RowChange]], position: Position) -> None:
+        """Batches, the last with the position in its transaction; all durable when this returns."""
+        tickets: list[Ticket] = []
+        for number, changes in enumerate(pieces or [[]], 1):
+            at = position if number >= len(pieces) else self.position
+            tickets.append(await self._store.enqueue(changes, Origin(Level.ALWAYS, self.name, at.encode())))
+            await asyncio.sleep(0)
+        for ticket in tickets:
+            await ticket.wait()
+        self.position = position
 
-    def _job(self) -> TableCopy | TableVerification | None:
+    def _job(self) -> _Job | None:
         if self._copies:
             return self._copies[0]
         return None if self.verification is None else self.verification.job
 
-    def _finish(self, job: TableCopy | TableVerification) -> None:
+    def _finish(self, job: _Job) -> None:
         if not job.is_done:
             return
         if isinstance(job, TableCopy):
@@ -343,37 +366,7 @@ class Follower:
         reason = None if error is None else error.message
         if (state, reason) == (self.state, self.reason):
             return
-        self.state, self.reason, self.hint_text = state, reason, None if error is None else error.hint
+        self.state, self.reason, self.remedy = state, reason, None if error is None else error.hint
         level = logging.WARNING if error is not None or state == "following" else logging.INFO
-        told = "" if reason is None else f": {reason}" + (f" ({self.hint_text})" if self.hint_text else "")
+        told = "" if reason is None else f": {reason}" + (f" ({self.remedy})" if self.remedy else "")
         logger.log(level, "source %s is %s%s", self.name, state, told)
-
-    def status(self, now_s: float) -> dict[str, object]:
-        """Plain figures for ``/status``."""
-        return {
-            "name": self.name,
-            "mode": self.settings.mode,
-            "state": self.state,
-            **({"reason": self.reason, "hint": self.hint_text} if self.reason else {}),
-            "server": None if self.identity is None else self.identity._asdict(),
-            "age_ms": self.age_ms(now_s),
-            "lag_ms": self.lag_ms,
-            "stale": self.is_stale(now_s),
-            "tables": [self._table_status(table.name) for table in self.settings.tables],
-            "counts": {name: getattr(self.counts, name) for name in Counts.__slots__},
-            **({} if self.verification is None else {"verification": self.verification.report()}),
-        }
-
-    def _table_status(self, name: str) -> dict[str, object]:
-        position = self._position.tables.get(name)
-        blocked = self.blocked.get(name)
-        found = self._tables.get(name)
-        state = "blocked" if blocked else "unknown" if position is None else position.phase.value
-        words = {"done": "following", "copy": "copying", "ask": "counting", "sweep": "sweeping"}
-        return {
-            "table": name,
-            "state": words.get(state, state),
-            **({"problem": blocked.problem, "remedy": blocked.remedy} if blocked else {}),
-            **({} if position is None else {"copied": position.copied}),
-            **({} if found is None else {"source_rows": found.rows}),
-        }

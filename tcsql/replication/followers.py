@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from tcsql.errors import BadRequest, Busy, NotFound, SourceAway, Unauthorized, UnknownTable, did_you_mean
-from tcsql.replication.follower import AsyncSource, Follower
+from tcsql.replication.follower import Follower
+from tcsql.replication.reporting import report
+from tcsql.replication.source import AsyncSource
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
 
@@ -83,7 +85,7 @@ class Followers:
     def status(self) -> list[dict[str, object]]:
         """One entry a source, for people and dashboards."""
         now = time.monotonic()
-        return [follower.status(now) for follower in self._followers.values()]
+        return [report(follower, now) for follower in self._followers.values()]
 
     def freshness(self) -> tuple[int | None, tuple[str, ...]] | None:
         """Age of the oldest source in ms (None: one has not been copied yet), and which are stale; None without any."""
@@ -111,7 +113,7 @@ class Followers:
                 self._verify(follower, tables, action == "repair")
             case _:
                 raise BadRequest(f'no action "{action[:64]}"', did_you_mean(action, ACTIONS) or ", ".join(ACTIONS))
-        return follower.status(time.monotonic())
+        return report(follower, time.monotonic())
 
     def _verify(self, follower: Follower, tables: Sequence[str], repair: bool) -> None:
         if follower.state not in ("following", "catching up"):

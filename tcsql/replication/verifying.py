@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tcsql.engine.change import DeleteKeys, RowChange
+from tcsql.engine.change import RowChange
 from tcsql.engine.database import Database
 from tcsql.engine.held import pkeys_after, rows_of
 from tcsql.engine.rows import decode, encode_many
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
-from tcsql.replication.applying import row_dicts, upsert
+from tcsql.replication.applying import deletes, row_dicts, upserts
 from tcsql.replication.source import KeysRead, KeyText, RangeRead, ReadKeys, ReadRange, Rows
 
 #: Differences that are named; beyond, they are counted.
@@ -89,7 +89,7 @@ class TableVerification:
         extra = [pkey for pkey in read.missing if pkey in self._table.rows]
         for pkey in extra:
             self._note(pkey, "extra")
-        return (DeleteKeys(self.name, extra),) if self._repair and extra else ()
+        return deletes(self._table.schema, extra) if self._repair else ()
 
     def _compare(self, rows: Rows) -> Sequence[RowChange]:
         schema = self._table.schema
@@ -103,7 +103,7 @@ class TableVerification:
         if not self._repair or not wrong:
             return ()
         columns = [[column[place] for place in wrong] for column in rows.columns]
-        return (upsert(schema, Rows([rows.pkeys[place] for place in wrong], columns)),)
+        return upserts(schema, Rows([rows.pkeys[place] for place in wrong], columns))
 
     def _note(self, pkey: PKey, kind: str, ours: bytes | None = None, theirs: bytes = b"") -> None:
         self.findings.counts[kind] += 1

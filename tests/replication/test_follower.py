@@ -20,6 +20,7 @@ from tcsql.errors import FollowedTable, SourceAway, SourceFault
 from tcsql.replication.follower import Follower
 from tcsql.replication.followers import Followers
 from tcsql.replication.position import Phase, Position
+from tcsql.replication.reporting import report
 from tcsql.sources import FollowedTable as Table
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
@@ -102,7 +103,7 @@ def test_a_first_copy_and_what_comes_later_arrive(tmp_path: Path) -> None:
             source.commit("posts", [{"id": 7, "title": "changed", "n": 1}], deletes=[9])
             source.commit("names", [{"name": "ä", "n": None}], deletes=["n3"])
             await caught_up(follower, store, source)
-            status = follower.status(0.0)
+            status = report(follower, 0.0)
             assert [table["state"] for table in status["tables"]] == ["following"] * 2  # type: ignore[attr-defined]  # plain data
 
     run(tmp_path, body)
@@ -173,7 +174,7 @@ def test_a_copy_goes_on_where_it_was(tmp_path: Path) -> None:
         assert 300 <= before.copied < 1000
         async with following(store, source) as follower:
             await caught_up(follower, store, source)
-            assert follower._position.tables["posts"].copied == 1000, "rows were copied twice"
+            assert follower.position.tables["posts"].copied == 1000, "rows were copied twice"
 
     run(tmp_path, first)
     run(tmp_path, second)
@@ -217,7 +218,7 @@ def test_a_copy_that_would_remove_most_rows_asks_first(tmp_path: Path) -> None:
         store.commit_blocking([Upsert("posts", [{"id": number} for number in range(5, 500)])])
         async with following(store, source) as follower:
             await until(lambda: follower.state == "asking")
-            assert "accept shop" in (follower.hint_text or "")
+            assert "accept shop" in (follower.remedy or "")
             assert len(store.database.table("posts")) == 495, "nothing may be touched before the answer"
             follower.accept()
             await caught_up(follower, store, source)
@@ -324,7 +325,7 @@ def test_nothing_is_acknowledged_before_it_is_durable(tmp_path: Path, monkeypatc
     async def body(store: Store) -> None:
         async with following(store, source) as follower:
             await caught_up(follower, store, source)
-            commit = store.commit
+            enqueue = store.enqueue
             refused = 0
 
             async def fail(*arguments: Any) -> Any:
@@ -332,9 +333,9 @@ def test_nothing_is_acknowledged_before_it_is_durable(tmp_path: Path, monkeypatc
                 if refused < 3:
                     refused += 1
                     raise SourceAway("as if the disk had been full")
-                return await commit(*arguments)
+                return await enqueue(*arguments)
 
-            monkeypatch.setattr(store, "commit", fail)
+            monkeypatch.setattr(store, "enqueue", fail)
             source.commit("posts", [{"id": 1, "title": "kept", "n": 1}])
             await until(lambda: refused == 3, 20)
             assert source.noted or held(store, "posts")[1]["title"] == "kept"
@@ -369,7 +370,7 @@ def test_a_fault_that_a_person_must_mend_is_shown_with_its_remedy(tmp_path: Path
     async def body(store: Store) -> None:
         async with following(store, source) as follower:
             await until(lambda: follower.state == "stopped")
-            assert follower.status(0.0)["hint"] == "GRANT SELECT ON shop.* TO tcsql"
+            assert report(follower, 0.0)["hint"] == "GRANT SELECT ON shop.* TO tcsql"
             follower.accept()  # wakes it
             await until(lambda: follower.state == "following")
 
