@@ -26,10 +26,11 @@ from typing import Final
 from tcsql.engine.change import Change, RowChange
 from tcsql.errors import SetupError, SourceAway, SourceFault, TCSQLError
 from tcsql.replication.applying import batches
+from tcsql.replication.asyncsource import AsyncSource
 from tcsql.replication.copying import MassDeletion, TableCopy
 from tcsql.replication.position import Phase, Position
 from tcsql.replication.reconciling import Blocked, Plan, reconcile
-from tcsql.replication.source import AsyncSource, Identity, RangeRead, ReadKeys, ReadRange, Step, TableState
+from tcsql.replication.source import Identity, RangeRead, ReadKeys, ReadRange, Step, TableState
 from tcsql.replication.verifying import TableVerification, Verification
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store

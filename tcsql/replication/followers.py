@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from tcsql.errors import BadRequest, Busy, NotFound, SourceAway, Unauthorized, UnknownTable, did_you_mean
+from tcsql.replication.asyncsource import AsyncSource
 from tcsql.replication.follower import Follower
 from tcsql.replication.reporting import report
-from tcsql.replication.source import AsyncSource
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
 

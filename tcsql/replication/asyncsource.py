@@ -1,0 +1,19 @@
+"""A source as the event loop sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tcsql.replication.source import Identity, ReadKeys, ReadRange, Step, TableState
+
+
+class AsyncSource(Protocol):
+    """``Source`` seen from the event loop; see ``tcsql.replication.workerclient``."""
+
+    async def open(self, position: bytes) -> Identity: ...
+    async def tables(self) -> Sequence[TableState]: ...
+    async def follow(self, tables: Sequence[str]) -> None: ...
+    async def step(self, wait_s: float, acknowledged: bytes, read: ReadRange | ReadKeys | None) -> Step: ...
+    def hint(self, table: str, keys: Sequence[str]) -> None: ...
+    async def close(self) -> None: ...
