@@ -1,0 +1,169 @@
+"""Outbox: what triggers do not see is detected, and leads to a copy that can be seen, or to a refusal with its remedy.
+
+One node follows a table for each test; it looks at the tables once a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pymysql
+import pytest
+
+from tests.mariadb import MariaDB
+from tests.replication.following import Node, following
+from tests.replication.mysql9 import MySQL9, needs_mysql9
+
+Connection = pymysql.connections.Connection[Any]
+PLAIN = "(id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40)) ENGINE=InnoDB"
+NAMES = ("added", "dropped", "renamed_column", "retyped", "moved", "swapped", "truncated", "bare", "changed")
+PARTED = """CREATE TABLE parted (id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40)) ENGINE=InnoDB
+    PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (50), PARTITION high VALUES LESS THAN MAXVALUE)"""
+
+
+@pytest.fixture(scope="module", params=[MariaDB, pytest.param(MySQL9, marks=needs_mysql9)])
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with request.param() as server, server.database("shop") as connection:
+        cursor = connection.cursor()
+        for name in NAMES:
+            cursor.execute(f"CREATE TABLE {name} {PLAIN}")
+        cursor.execute(PARTED)
+        for name in (*NAMES, "parted"):
+            cursor.executemany(f"INSERT INTO {name} VALUES (%s,%s,'x')", [(each, each % 7) for each in range(100)])
+        directory = tmp_path_factory.mktemp("structure")
+        with following(server, "shop", directory, [*NAMES, "parted"], poll_ms=20) as running:
+            yield running
+
+
+@pytest.fixture
+def writer(node: Node) -> Iterator[Connection]:
+    with node.server.connect("shop") as connection:
+        yield connection
+
+
+def run(connection: Connection, *statements: str) -> None:
+    for statement in statements:
+        connection.cursor().execute(statement)
+
+
+def problem_of(node: Node, table: str) -> str:
+    status = node.table_status(table)
+    return f"{status['problem']} ({status['remedy']})" if "problem" in status else ""
+
+
+def others_follow(node: Node, writer: Connection, table: str) -> None:
+    """Trouble with one table is that table's."""
+    run(writer, "UPDATE changed SET n = n + 1 WHERE id = 1")
+    node.assert_equal([name for name in node.tables if name != table])
+
+
+def test_a_column_that_is_added_is_here_with_its_values(node: Node, writer: Connection) -> None:
+    run(writer, "ALTER TABLE added ADD COLUMN more VARCHAR(20) NOT NULL DEFAULT 'default' AFTER id")
+    run(writer, "UPDATE added SET more = 'set' WHERE id < 10", "INSERT INTO added VALUES (1000,'new',1,'row')")
+    node.wait_until_equal(["added"])
+    assert node.live.rows("table=added&where=id:NUMEQ:1000") == [{"id": 1000, "more": "new", "n": 1, "title": "row"}]
+    others_follow(node, writer, "added")
+
+
+def test_a_column_that_is_dropped_is_gone_and_writers_notice_nothing(node: Node, writer: Connection) -> None:
+    run(writer, "ALTER TABLE dropped DROP COLUMN title", "INSERT INTO dropped VALUES (1000,1)")
+    node.wait_until_equal(["dropped"])
+    assert node.live.rows("table=dropped&where=id:NUMEQ:1000") == [{"id": 1000, "n": 1}]
+    others_follow(node, writer, "dropped")
+
+
+def test_a_column_that_is_renamed_has_its_new_name(node: Node, writer: Connection) -> None:
+    run(writer, "ALTER TABLE renamed_column RENAME COLUMN title TO label")
+    run(writer, "UPDATE renamed_column SET label = 'y' WHERE id = 5")
+    node.wait_until_equal(["renamed_column"])
+    assert node.live.rows("table=renamed_column&where=label:STREQ:y")[0]["id"] == 5
+    others_follow(node, writer, "renamed_column")
+
+
+def test_a_column_of_another_type_is_copied_anew(node: Node, writer: Connection) -> None:
+    run(writer, "ALTER TABLE retyped MODIFY n VARCHAR(20) NOT NULL", "UPDATE retyped SET n = 'seven' WHERE n = '5'")
+    node.wait_until_equal(["retyped"])
+    assert node.live.rows("table=retyped&where=id:NUMEQ:5")[0]["n"] == "seven"
+    others_follow(node, writer, "retyped")
+
+
+def test_a_truncated_table_is_copied_again_and_says_so(node: Node, writer: Connection) -> None:
+    run(writer, "TRUNCATE TABLE truncated", "INSERT INTO truncated VALUES (7,7,'after')")
+    node.wait_until_equal(["truncated"])
+    assert [row["id"] for row in node.live.rows("table=truncated")] == [7]
+    assert "truncated is copied" in node.log()
+    others_follow(node, writer, "truncated")
+
+
+def test_a_truncated_partition_is_copied_again(node: Node, writer: Connection) -> None:
+    run(writer, "ALTER TABLE parted TRUNCATE PARTITION low")
+    node.wait_until_equal(["parted"])
+    assert len(node.live.rows("table=parted")) == 50
+    others_follow(node, writer, "parted")
+
+
+def test_a_table_that_is_renamed_away_is_refused_and_followed_when_it_is_back(node: Node, writer: Connection) -> None:
+    run(writer, "RENAME TABLE moved TO elsewhere")
+    node.wait_for(lambda: "no such table" in problem_of(node, "moved"))
+    answer = node.live.get("command=select&table=moved&type=count")
+    assert answer.json() == {"count": 100}
+    assert answer.headers["tcsql-stale"]
+    others_follow(node, writer, "moved")
+    run(writer, "DELETE FROM elsewhere WHERE id < 30", "RENAME TABLE elsewhere TO moved")
+    run(writer, "UPDATE moved SET n = 99 WHERE id = 50")
+    node.wait_until_equal(["moved"])
+    node.wait_until_following()
+
+
+def test_a_table_that_was_swapped_needs_its_triggers_and_is_copied_then(node: Node, writer: Connection) -> None:
+    run(writer, f"CREATE TABLE next {PLAIN}", "INSERT INTO next VALUES (1,1,'of the other table')")
+    run(writer, "RENAME TABLE swapped TO previous, next TO swapped")
+    node.wait_for(lambda: "trigger" in problem_of(node, "swapped"))
+    assert "tcsql mysql setup" in problem_of(node, "swapped")
+    others_follow(node, writer, "swapped")
+    run(writer, "UPDATE swapped SET title = 'unseen by any trigger'")
+    node.setup()
+    node.wait_until_equal(["swapped"])
+    node.wait_until_following()
+    run(writer, "UPDATE swapped SET title = 'seen'")
+    node.assert_equal()
+
+
+@pytest.mark.parametrize("event", ["insert", "update", "delete"])
+def test_a_lost_trigger_is_told_and_what_was_missed_is_copied(node: Node, writer: Connection, event: str) -> None:
+    with writer.cursor() as cursor:
+        cursor.execute(
+            """SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = 'shop'
+            AND event_object_table = 'bare' AND event_manipulation = %s""",
+            (event,),
+        )
+        [found] = cursor.fetchall()
+    run(writer, f"DROP TRIGGER `{found[0]}`")
+    run(writer, "INSERT INTO bare VALUES (1000,1,'missed')", "UPDATE bare SET n = 99 WHERE id = 3")
+    run(writer, "DELETE FROM bare WHERE id = 5")
+    node.wait_for(lambda: "trigger" in problem_of(node, "bare"))
+    assert "tcsql mysql setup" in problem_of(node, "bare")
+    assert node.command("check").returncode != 0
+    others_follow(node, writer, "bare")
+    node.setup()
+    node.wait_until_equal(["bare"])
+    node.wait_until_following()
+    run(writer, "DELETE FROM bare WHERE id = 1000", "INSERT INTO bare VALUES (5,5,'back')")
+    node.assert_equal()
+
+
+def test_a_trigger_that_somebody_changed_is_told(node: Node, writer: Connection) -> None:
+    with writer.cursor() as cursor:
+        cursor.execute(
+            """SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = 'shop'
+            AND event_object_table = 'changed' AND event_manipulation = 'DELETE'"""
+        )
+        [found] = cursor.fetchall()
+    run(writer, f"DROP TRIGGER `{found[0]}`")
+    run(writer, f"CREATE TRIGGER `{found[0]}` AFTER DELETE ON changed FOR EACH ROW SET @nothing = 1")
+    node.wait_for(lambda: "trigger" in problem_of(node, "changed"))
+    node.setup()
+    node.wait_until_following()
+    run(writer, "DELETE FROM changed WHERE id = 99")
+    node.assert_equal()
