@@ -23,9 +23,9 @@ _ALL: Final = "ALL PRIVILEGES"
 
 
 class Query(Protocol):
-    """Runs one statement, with ``%s`` for each parameter, and gives all its rows."""
+    """Runs one statement, with ``%s`` for each parameter, and gives all its rows: ``Connection.query``."""
 
-    def __call__(self, sql: str, parameters: tuple[object, ...] = ()) -> Iterable[tuple[Any, ...]]: ...
+    def __call__(self, sql: str, params: tuple[object, ...] = (), /) -> Iterable[tuple[Any, ...]]: ...
 
 
 @dataclass(frozen=True, slots=True)

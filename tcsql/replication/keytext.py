@@ -16,8 +16,8 @@ asks selects ``key_expression`` as well and compares. Keys of other types, and t
 no exact text.
 
 Conditions compare the plain column with a literal of its own type, charset and collation, so that the primary key's
-index is used. The session needs ``sql_mode=''`` (zero dates) and, for TIMESTAMP, a time zone that is a fixed offset.
-Pure; the text of an integer key is turned in 0.1 us.
+index is used. The session needs a ``sql_mode`` without NO_ZERO_DATE and, for TIMESTAMP, a time zone that is a fixed
+offset. Pure; the text of an integer key is turned in 0.1 us.
 """
 
 from __future__ import annotations
