@@ -1,0 +1,211 @@
+"""First copies while writers write, triggers behind an open transaction, what the source cannot purge, doorbells."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from tests.mariadb import MariaDB
+from tests.replication.following import MARKER, Node, Watcher, following, torture
+from tests.replication.workload import Workload
+from tests.replication.workload_tables import SCHEMA, prepare
+
+Connection = pymysql.connections.Connection[Any]
+BIG = "CREATE TABLE big (id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40), KEY (n)) ENGINE=InnoDB"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MariaDB]:
+    with MariaDB("--local-infile=ON") as running:
+        yield running
+
+
+@pytest.fixture
+def connection(server: MariaDB) -> Iterator[Connection]:
+    with server.database("shop") as connection:
+        yield connection
+
+
+def fill_big(connection: Connection, rows: int) -> None:
+    cursor = connection.cursor()
+    cursor.execute(BIG)
+    for start in range(0, rows, 10_000):
+        values = ",".join(f"({each},{each % 97},'row {each}')" for each in range(start, start + 10_000))
+        cursor.execute(f"INSERT INTO big VALUES {values}")
+
+
+def test_a_first_copy_under_load_that_is_killed_in_the_middle_goes_on_and_ends_equal(
+    server: MariaDB, connection: Connection, tmp_path: Path
+) -> None:
+    rows = 400_000 if torture() else 60_000
+    prepare(connection)
+    fill_big(connection, rows)
+    stop = threading.Event()
+
+    def change() -> None:
+        with server.connect("shop") as own, own.cursor() as cursor:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                low = number * 7919 % rows
+                cursor.execute("UPDATE big SET n = n + 1 WHERE id BETWEEN %s AND %s", (low, low + 20))
+                cursor.execute("DELETE FROM big WHERE id = %s", (number * 104_729 % rows,))
+                cursor.execute("UPDATE IGNORE big SET id = id + 7000000 WHERE id = %s", (number * 1_299_709 % rows,))
+                cursor.execute("INSERT INTO big VALUES (%s,1,'negative')", (-number,))
+                time.sleep(0.001)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    try:
+        with (
+            Workload(server.socket, "shop", 20 if torture() else 4, seed=3, writers=8) as workload,
+            following(server, "shop", tmp_path / "node", [*SCHEMA, "big"], start=False, copy_rows=2_000) as node,
+        ):
+            node.start()
+            node.wait_for(lambda: node.table_status("big").get("copied", 0) > 5_000)
+            before = node.table_status("big")["copied"]
+            node.kill()
+            node.start()
+            node.wait_for(lambda: node.status()["state"] == "copying")
+            assert node.table_status("big")["copied"] >= before or node.table_status("big")["state"] == "following"
+            while workload.is_running():
+                time.sleep(0.05)
+            stop.set()
+            changer.join()
+            node.wait_until_following()
+            node.assert_equal()
+    finally:
+        stop.set()
+        changer.join()
+
+
+def test_a_table_copied_again_under_load_goes_on_answering_and_ends_equal(
+    server: MariaDB, connection: Connection, tmp_path: Path
+) -> None:
+    prepare(connection)
+    with following(server, "shop", tmp_path / "node", list(SCHEMA), poll_ms=10, copy_rows=100) as node:
+        with Workload(server.socket, "shop", 3, seed=4) as workload, Watcher(node):
+            for name in ("accounts", "events", "wide"):
+                done = node.command("recopy", "shop", "--table", name, "--url", node.live.url)
+                assert done.returncode == 0, done.stdout + done.stderr
+                node.wait_until_following()
+            while workload.is_running():
+                time.sleep(0.05)
+        node.assert_equal()
+
+
+def test_triggers_are_made_behind_a_transaction_that_is_open_and_its_rows_are_not_lost(
+    server: MariaDB, connection: Connection, tmp_path: Path
+) -> None:
+    connection.cursor().execute("CREATE TABLE posts (id INT PRIMARY KEY) ENGINE=InnoDB")
+    connection.cursor().execute(MARKER)
+    node = Node(server, "shop", tmp_path, ["posts", "marker"], "")
+    node.write_config()
+    with server.connect("shop", autocommit=False) as open_:
+        open_.cursor().execute("INSERT INTO posts VALUES (1)")
+        commit = threading.Timer(1.5, open_.commit)
+        commit.start()
+        try:
+            started = time.monotonic()
+            done = node.command("setup", "--apply")
+            if done.returncode:  # it may give up, if it says what it waited for
+                assert time.monotonic() - started < 60
+                assert "posts" in done.stdout + done.stderr
+                commit.join()
+                node.setup()
+        finally:
+            commit.join()
+    try:
+        node.start()
+        node.wait_until_following()
+        node.assert_equal()
+        assert [row["id"] for row in node.live.rows("table=posts")] == [1]
+    finally:
+        node.close()
+
+
+def test_a_snapshot_that_keeps_the_source_from_purging_does_not_hold_us_up(
+    server: MariaDB, connection: Connection, tmp_path: Path
+) -> None:
+    changes = 200_000 if torture() else 20_000
+    fill_big(connection, 10_000)
+    with following(server, "shop", tmp_path, ["big"], poll_ms=5) as node, server.connect("shop") as old:
+        old.cursor().execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.cursor().execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        old.cursor().execute("SELECT count(*) FROM tcsql_outbox")
+        for _ in range(changes // 10_000):
+            connection.cursor().execute("UPDATE big SET n = n + 1")
+        node.assert_equal()
+        took = []
+        for number in range(20):
+            started = time.monotonic()
+            connection.cursor().execute("UPDATE big SET n = %s WHERE id = 5", (number,))
+            node.wait_for(lambda number=number: node.live.rows(f"table=big&where=id:NUMEQ:5|n:NUMEQ:{number}"))
+            took.append(time.monotonic() - started)
+        assert sorted(took)[len(took) // 2] < 2, took
+        old.rollback()
+        node.assert_equal()
+
+
+def ring(path: Path, data: bytes = b"1") -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        bell.setblocking(False)
+        bell.sendto(data, str(path))
+
+
+def test_doorbells_that_are_lost_early_or_many_change_nothing_but_the_latency(
+    server: MariaDB, connection: Connection, tmp_path: Path
+) -> None:
+    connection.cursor().execute("CREATE TABLE posts (id INT PRIMARY KEY, n INT NOT NULL) ENGINE=InnoDB")
+    bell = tmp_path / "bell"
+    with following(server, "shop", tmp_path / "node", ["posts"], poll_ms=2_000, doorbell=str(bell)) as node:
+        node.wait_for(bell.exists)
+
+        def insert(key: int) -> float:
+            """Seconds from the statement until the row is visible."""
+            connection.cursor().execute("INSERT INTO posts VALUES (%s,1)", (key,))
+            started = time.monotonic()
+            node.wait_for(lambda: node.live.rows(f"table=posts&where=id:NUMEQ:{key}"))
+            return time.monotonic() - started
+
+        # lost: seen by the next poll
+        assert max(insert(key) for key in range(2)) < 3
+        # heard: at once
+        took = []
+        for key in range(10, 20):
+            connection.cursor().execute("INSERT INTO posts VALUES (%s,1)", (key,))
+            started = time.monotonic()
+            ring(bell)
+            node.wait_for(lambda key=key: node.live.rows(f"table=posts&where=id:NUMEQ:{key}"))
+            took.append(time.monotonic() - started)
+        assert sorted(took)[5] < 0.5, took
+        # before the commit: looked again, with growing pauses, soon enough
+        with server.connect("shop", autocommit=False) as late:
+            late.cursor().execute("INSERT INTO posts VALUES (30,1)")
+            ring(bell)
+            time.sleep(0.05)
+            late.commit()
+            started = time.monotonic()
+            node.wait_for(lambda: node.live.rows("table=posts&where=id:NUMEQ:30"))
+            assert time.monotonic() - started < 3
+        # a flood of bells, and some that are no bells
+        until = time.monotonic() + 1
+        rung = 0
+        while time.monotonic() < until:
+            try:
+                ring(bell, b"x" * (rung % 2_000))
+                rung += 1
+            except BlockingIOError:
+                time.sleep(0.001)
+        assert rung > 100
+        assert node.live.get("command=select&table=posts&type=count").json() == {"count": 13}
+        insert(100)
+        node.assert_equal()
+    assert not bell.exists()
