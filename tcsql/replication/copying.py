@@ -31,6 +31,9 @@ class MassDeletion(SourceFault):
 class TableCopy:
     """One table on its way to being followed; ``position`` is what to store with the changes of ``take``."""
 
+    #: When it is done, all rows are those of the source.
+    repairs = True
+
     def __init__(self, source: str, table: Table, position: TablePosition, step_rows: int, accepted: bool) -> None:
         self.position = position
         self._source = source

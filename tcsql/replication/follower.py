@@ -46,6 +46,9 @@ _VERIFY_ROWS: Final = 2_000
 #: Changes beside a stretch up to which the next one is read ahead.
 _FEW_EVENTS: Final = 500
 
+#: By how much two readings of a server's start may differ: it is told in whole seconds.
+_CLOCK_S: Final = 1.5
+
 _Job = TableCopy | TableVerification
 
 
@@ -85,6 +88,8 @@ class Follower:
         self._connect = connect
         self._on_fresh = on_fresh
         self.position = Position()
+        #: The position that is durable here.
+        self._stored = Position()
         #: ``time.monotonic()`` of the newest complete state that is applied here; None before the first.
         self._fresh_at: float | None = None
         self.tables: dict[str, TableState] = {}
@@ -96,8 +101,6 @@ class Follower:
         #: A step that was asked for while the one before is applied.
         self._ahead: tuple[_Job | None, ReadRange | ReadKeys | None, asyncio.Future[Step]] | None = None
         self._audited_s = 0.0
-        #: Tables of which changes may have been missed.
-        self._unsure: set[str] = set()
 
     # --- what others ask --------------------------------------------------------------------------------------
 
@@ -115,8 +118,8 @@ class Follower:
         return age is None or age > self.settings.stale_ms or bool(self._copies) or bool(self.blocked)
 
     def accept(self) -> None:
-        """A person says yes to what the source asks."""
-        self._accepted = True
+        """A person says yes to what is asked; without a question there is nothing to say yes to."""
+        self._accepted = self.state in ("asking", "stopped")
         self._wake.set()
 
     def recopy(self, tables: Sequence[str]) -> None:
@@ -192,14 +195,12 @@ class Follower:
 
     async def _session(self) -> None:
         """One connection, from opening to its failure."""
-        self.position = Position.decode(self._store.positions().get(self.name, b""))
+        self.position = self._stored = Position.decode(self._store.positions().get(self.name, b""))
         self._source = source = self._connect()
         self.identity = await source.open(self.position.log)
         self._require_identity(self.identity)
-        was_clean = self.position.clean
+        self.position = self._after_a_break(self.position, self.identity)
         await self._look_at_tables(source)
-        if self.settings.mode == "push" and not was_clean:
-            self._unsure.update(self.tables)
         acknowledged = b""
         looked_s = self._audited_s = time.monotonic()
         while True:
@@ -216,6 +217,17 @@ class Follower:
                 f"source {self.name} is another server now: {identity.server}, it was {known}",
                 f"if that is right, run: tcsql mysql accept {self.name}",
             )
+
+    def _after_a_break(self, position: Position, identity: Identity) -> Position:
+        """The position at the start of a session, with what may have been missed before it."""
+        unsure = position.unsure
+        if position.started_s and abs(position.started_s - identity.started_s) > _CLOCK_S:
+            # InnoDB shows a commit before its log is on disk: a crash can take back what was applied here.
+            logger.warning("source %s was restarted: its rows are compared", self.name)
+            unsure |= position.tables.keys()
+        if self.settings.mode == "push" and not position.clean:
+            unsure |= position.tables.keys()
+        return replace(position, clean=False, started_s=identity.started_s, unsure=unsure)
 
     async def _look_at_tables(self, source: AsyncSource) -> None:
         """Compare what the source has with what we follow, and begin the copies that are due."""
@@ -243,9 +255,8 @@ class Follower:
                 self._copies.append(copy)
 
     async def _carry_out(self, plan: Plan) -> None:
-        position = replace(plan.position, clean=False)
-        if plan.schema_changes or position != self.position:
-            await self._commit([plan.schema_changes], position)
+        if plan.schema_changes or plan.position != self._stored:
+            await self._commit([plan.schema_changes], plan.position)
 
     def _report_blocked(self, blocked: Mapping[str, Blocked]) -> None:
         for name, why in blocked.items():
@@ -260,9 +271,10 @@ class Follower:
         every_s = self.settings.audit_s
         if self.settings.mode == "push" and every_s and time.monotonic() - self._audited_s > every_s:
             self._audited_s = time.monotonic()
-            self._unsure.update(self.tables)
-        if self._unsure and not self._copies and self.verify(sorted(self._unsure), repair=True):
-            self._unsure.clear()
+            self.position = replace(self.position, unsure=self.position.unsure | self.position.tables.keys())
+        due = self.position.unsure - self.blocked.keys()
+        if due and not self._copies:
+            self.verify(sorted(due), repair=True)
 
     # --- one step ---------------------------------------------------------------------------------------------
 
@@ -283,7 +295,9 @@ class Follower:
             position = self.position
             if isinstance(job, TableCopy):
                 position = position.with_table(job.name, job.position)
-            if changes or position != self.position:
+            if job.is_done and job.repairs:
+                position = replace(position, unsure=position.unsure - {job.name})
+            if changes or position != self._stored:
                 await self._commit([[change] for change in changes], position)
             self._finish(job)
         self._now_fresh(step)
@@ -306,10 +320,11 @@ class Follower:
     async def _apply(self, step: Step) -> None:
         schemas = {name: self._store.database.schema(name) for name in step.changes}
         pieces = batches(step.changes, schemas)
-        position = replace(self.position, log=step.position) if step.position else self.position
-        if pieces or position != self.position:
+        position = replace(self.position, unsure=self.position.unsure.union(step.unsure))
+        if step.position:
+            position = replace(position, log=step.position)
+        if pieces or position != self._stored:
             await self._commit(pieces, position)
-        self._unsure.update(step.unsure)
         self.counts.steps += 1
         self.counts.events += step.events
         for change in step.changes.values():
@@ -321,17 +336,18 @@ class Follower:
             self._enter("catching up")
         else:
             self._enter("following")
+            self._accepted = False
 
     async def _commit(self, pieces: Sequence[Sequence[Change | RowChange]], position: Position) -> None:
         """Batches, the last with the position in its transaction; all durable when this returns."""
         tickets: list[Ticket] = []
         for number, changes in enumerate(pieces or [[]], 1):
-            at = position if number >= len(pieces) else self.position
+            at = position if number >= len(pieces) else self._stored
             tickets.append(await self._store.enqueue(changes, Origin(Level.ALWAYS, self.name, at.encode())))
             await asyncio.sleep(0)
         for ticket in tickets:
             await ticket.wait()
-        self.position = position
+        self.position = self._stored = position
 
     def _job(self) -> _Job | None:
         if self._copies:

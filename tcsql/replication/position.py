@@ -1,6 +1,7 @@
 """How far a follower is: what it stores with the rows, in their transaction, and goes on from after any stop.
 
     identity   the source's; another one stops the follower until a person has said yes
+    started_s  when its process began: a crash may have taken back what we have seen already
     log        where a source with a log goes on from; empty without one
     tables     of each table its definition and incarnation at the source, and how far its copy is
 
@@ -61,6 +62,9 @@ class Position:
     log: bytes = b""
     tables: Mapping[str, TablePosition] = field(default_factory=dict)
     clean: bool = True
+    started_s: float = 0.0
+    #: Tables of which changes may have been missed, or seen that were taken back: to be compared and repaired.
+    unsure: frozenset[str] = frozenset()
 
     def with_table(self, name: str, table: TablePosition) -> Position:
         return replace(self, tables={**self.tables, name: table})
@@ -85,10 +89,16 @@ class Position:
             }
             for name, table in self.tables.items()
         }
-        log = b64encode(self.log).decode()
-        return orjson.dumps(
-            {"version": _VERSION, "identity": self.identity, "log": log, "clean": self.clean, "tables": tables}
-        )
+        plain = {
+            "version": _VERSION,
+            "identity": self.identity,
+            "started_s": self.started_s,
+            "log": b64encode(self.log).decode(),
+            "clean": self.clean,
+            "unsure": sorted(self.unsure),
+            "tables": tables,
+        }
+        return orjson.dumps(plain)
 
     @classmethod
     def decode(cls, data: bytes) -> Position:
@@ -102,4 +112,11 @@ class Position:
             name: TablePosition(**{**members, "phase": Phase(members["phase"])})
             for name, members in found["tables"].items()
         }
-        return cls(found["identity"], b64decode(found["log"]), tables, found["clean"])
+        return cls(
+            found["identity"],
+            b64decode(found["log"]),
+            tables,
+            found["clean"],
+            found["started_s"],
+            frozenset(found["unsure"]),
+        )

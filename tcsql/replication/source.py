@@ -35,11 +35,15 @@ KeyText = str
 
 
 class Identity(NamedTuple):
-    """Which server this is. ``server``: survives restarts, differs between servers; ``flavour``: mariadb or mysql."""
+    """Which server this is. ``server``: survives restarts, differs between servers; ``flavour``: mariadb or mysql.
+
+    ``started_s``: when its process began, in Unix seconds, give or take one; 0 where that cannot be told.
+    """
 
     server: str
     flavour: str
     version: str
+    started_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class TableVerification:
         self.is_done = False
         self._table = table
         self._step_rows = step_rows
-        self._repair = repair
+        self.repairs = repair
         self._after: KeyText | None = None
         self._asked: PKey | None = None
         self._ranges_done = False
@@ -89,7 +89,7 @@ class TableVerification:
         extra = [pkey for pkey in read.missing if pkey in self._table.rows]
         for pkey in extra:
             self._note(pkey, "extra")
-        return deletes(self._table.schema, extra) if self._repair else ()
+        return deletes(self._table.schema, extra) if self.repairs else ()
 
     def _compare(self, rows: Rows) -> Sequence[RowChange]:
         schema = self._table.schema
@@ -100,7 +100,7 @@ class TableVerification:
                 wrong.append(place)
                 self._note(rows.pkeys[place], "missing" if ours is None else "different", ours, row)
         self.findings.rows += len(rows)
-        if not self._repair or not wrong:
+        if not self.repairs or not wrong:
             return ()
         columns = [[column[place] for place in wrong] for column in rows.columns]
         return upserts(schema, Rows([rows.pkeys[place] for place in wrong], columns))

@@ -43,6 +43,7 @@ class FakeServer:
 
     schemas: dict[str, TableSchema]
     identity: str = "server-1"
+    started_s: float = 0.0
     rows: dict[str, dict[PKey, Values]] = field(default_factory=dict)
     incarnation: str = "1"
     problem: dict[str, str] = field(default_factory=dict)
@@ -93,7 +94,7 @@ class FakeSource:
 
     async def open(self, position: bytes) -> Identity:
         self._maybe_fail()
-        return Identity(self.server.identity, "mariadb", "10.11")
+        return Identity(self.server.identity, "mariadb", "10.11", self.server.started_s)
 
     async def tables(self) -> Sequence[TableState]:
         server = self.server

@@ -344,6 +344,49 @@ def test_nothing_is_acknowledged_before_it_is_durable(tmp_path: Path, monkeypatc
     run(tmp_path, body)
 
 
+def test_what_a_crash_of_the_source_took_back_is_taken_back_here(tmp_path: Path) -> None:
+    source = server(rows=2500)
+    source.started_s = 1000.0
+
+    async def body(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+            before = dict(source.rows["posts"][5])
+            source.commit("posts", [{"id": 5, "title": "seen, and lost with the log", "n": 0}], [6])
+            kept = source.rows["posts"].get(6) or {"id": 6, "title": "post 6", "n": 6}
+            await caught_up(follower, store, source)
+            source.rows["posts"] |= {5: before, 6: kept}
+            source.started_s = 1010.0
+            source.faults.append(SourceAway("killed"))
+            await caught_up(follower, store, source)
+            await until(lambda: not follower.position.unsure)
+            assert follower.counts.repaired == 2
+        assert Position.decode(store.positions()["shop"]).started_s == 1010.0
+
+    run(tmp_path, body)
+
+
+def test_an_audit_that_was_interrupted_is_made_after_the_restart(tmp_path: Path) -> None:
+    source = server(rows=2500)
+    source.started_s = 1000.0
+
+    async def first(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+        source.rows["names"]["n7"] = {"name": "n7", "n": -5}
+        source.started_s = 2000.0
+        async with following(store, source) as follower:
+            await until(lambda: bool(follower.position.unsure))
+
+    async def second(store: Store) -> None:
+        assert not equal(store, source)
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+
+    run(tmp_path, first)
+    run(tmp_path, second)
+
+
 def test_each_change_of_state_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = server(rows=5)
     caplog.set_level(logging.WARNING, "tcsql.replication")
