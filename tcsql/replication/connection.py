@@ -37,7 +37,7 @@ READ_TIMEOUT_S: Final = 300
 RECEIVE_BYTES: Final = 262_144
 #: Waiting for a metadata lock (an ALTER in progress) or a row; the server's default is a year for the first.
 LOCK_WAIT_S: Final = 10
-SQL_MODE: Final = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
+SQL_MODE: Final = "STRICT_TRANS_TABLES"  # without NO_ZERO_DATE: keys are compared with zero dates
 
 _URL_PARAMETERS: Final = ("unix_socket", "tls", "tls_ca")
 _TLS: Final = ("off", "on", "verify")
@@ -196,15 +196,15 @@ class Connection:
         """The server's number of this connection, as SHOW PROCESSLIST has it."""
         return self._wire.server_thread_id[0]
 
-    def query(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of one statement, none for one that gives none; cost: one round trip.
 
-        ``params`` are put in for ``%s`` as literals; without them a ``%`` stands for itself. Raises SourceAway,
+        ``parameters`` are put in for ``%s`` as literals; without them a ``%`` stands for itself. Raises SourceAway,
         SourceFault.
         """
         try:
             with self._wire.cursor() as cursor:
-                cursor.execute(sql, params)
+                cursor.execute(sql, parameters or None)
                 return list(cursor.fetchall())
         except (pymysql.Error, OSError) as error:
             raise fault_of(error, self.address) from None
@@ -212,13 +212,15 @@ class Connection:
     def read(self, sql: str) -> list[Result]:
         """The results of one or more statements in one text, as bytes by column; cost: one round trip.
 
-        Many times as fast as ``query`` for many rows. Nothing is put in for ``%``. Statements after one that fails are
-        not run. Raises SourceAway, SourceFault.
+        Many times as fast as ``query`` for many rows. Nothing is put in for ``%``. Statements after one that fails
+        are not run; ``extra["statement"]`` of the error is its place, from 0. Raises SourceAway, SourceFault.
         """
         try:
             return self._wire.read(sql)
         except ServerError as error:
-            raise _fault(error.number, error.text, self.address) from None
+            fault = _fault(error.number, error.text, self.address)
+            fault.extra["statement"] = error.statement
+            raise fault from None
         except ProtocolError as error:
             self.close()
             raise SourceAway(f"the source sent what is no answer: {error}") from None

@@ -34,12 +34,13 @@ class ProtocolError(Exception):
 
 
 class ServerError(Exception):
-    """An ERR packet: the server's ``number`` and its ``text``."""
+    """An ERR packet: the server's ``number`` and its ``text``; ``statement``: which of several failed, from 0."""
 
-    def __init__(self, number: int, text: str) -> None:
+    def __init__(self, number: int, text: str, statement: int = 0) -> None:
         super().__init__(text)
         self.number = number
         self.text = text
+        self.statement = statement
 
 
 class Field(NamedTuple):
@@ -175,7 +176,7 @@ class ResultReader:
         """One packet, whatever it is."""
         first = packet[0]
         if first == _ERR:
-            raise _server_error(packet)
+            raise _server_error(packet, len(self.results))
         if self._awaited < 0:
             self._begin(packet)
         elif first == _EOF and len(packet) < 9:
@@ -262,6 +263,6 @@ def _field(packet: bytes) -> Field:
     return Field(texts[4].decode(), kind, charset, length, flags, decimals)
 
 
-def _server_error(packet: bytes) -> ServerError:
+def _server_error(packet: bytes, statement: int) -> ServerError:
     text = packet[9:] if packet[3:4] == b"#" else packet[3:]
-    return ServerError(int.from_bytes(packet[1:3], "little"), text.decode("utf-8", "replace"))
+    return ServerError(int.from_bytes(packet[1:3], "little"), text.decode("utf-8", "replace"), statement)
