@@ -29,6 +29,7 @@ from uvicorn.server import ServerState
 from benchmarks.machine import describe
 from benchmarks.queries import Asked, Cache
 from benchmarks.shape import TABLE
+from tcsql.engine import pagejson
 from tcsql.engine.change import CreateIndex
 from tcsql.engine.database import finish
 from tcsql.engine.schema import IndexDef
@@ -193,7 +194,7 @@ def _request(asked: Asked) -> bytes:
 def _render(answer: Any) -> bytes:
     if answer is None:  # left to the general way
         return b""
-    return render.count(answer) if isinstance(answer, int) else render.page(*answer)
+    return pagejson.count(answer) if isinstance(answer, int) else pagejson.page(*answer)
 
 
 async def run(rows: int) -> dict[str, object]:

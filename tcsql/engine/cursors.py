@@ -30,8 +30,10 @@ from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey
 from tcsql.errors import InvalidCursor, InvalidValue
 
 #: Between operands in the hash: no text of MySQL's and no URL holds it by accident.
-_SEPARATOR: Final = b"\x00"
+SEPARATOR: Final = b"\x00"
 _HASH_DIGITS: Final = 8
+#: The short form.
+AT_KEY: Final = b"%08x-%d"
 
 
 def shape_hash(query: Select) -> int:
@@ -43,7 +45,7 @@ def shape_hash(query: Select) -> int:
 
 def query_hash(shape: int, operands: Sequence[bytes]) -> int:
     """What a cursor belongs to: table, conditions and order; not the columns or the page size. 0.1 us."""
-    return crc32(_SEPARATOR.join(operands), shape)
+    return crc32(SEPARATOR.join(operands), shape)
 
 
 def hash_of(query: Select) -> int:
@@ -65,7 +67,12 @@ PageCursors = Callable[
 
 
 def _at_key(owner: int, pkey: Any, row: bytes) -> bytes:
-    return b"%08x-%d" % (owner, pkey)
+    return AT_KEY % (owner, pkey)
+
+
+def is_at_key(schema: TableSchema, order: Order) -> bool:
+    """Whether the key alone is the order, as one integer: then cursors have the short form."""
+    return not order.terms and [column.type.kind for column in schema.pkey_columns] == [Kind.INTEGER]
 
 
 def page_cursors(schema: TableSchema, query: Select) -> PageCursors:
@@ -75,7 +82,7 @@ def page_cursors(schema: TableSchema, query: Select) -> PageCursors:
     def cursors(
         operands: Sequence[bytes], pkeys: Sequence[PKey], rows: Sequence[bytes], more_behind: bool, more_before: bool
     ) -> tuple[bytes | None, bytes | None]:
-        owner = crc32(operands[0] if len(operands) == 1 else _SEPARATOR.join(operands), shape)
+        owner = crc32(operands[0] if len(operands) == 1 else SEPARATOR.join(operands), shape)
         behind = write(owner, pkeys[-1], rows[-1]) if more_behind else None
         return behind, write(owner, pkeys[0], rows[0]) if more_before else None
 
@@ -86,7 +93,7 @@ def cursor_writer(schema: TableSchema, terms: Sequence[OrderTerm]) -> CursorWrit
     """What writes the cursors of an order."""
     order = Order(schema, terms)
     kinds = [column.type for column in schema.pkey_columns]
-    if not order.terms and len(kinds) == 1 and kinds[0].kind is Kind.INTEGER:
+    if is_at_key(schema, order):
         return _at_key
 
     def write(owner: int, pkey: PKey, row: bytes) -> bytes:

@@ -24,14 +24,30 @@ FIRST_ROWS: Final = 16
 GROWTH: Final = 4
 #: Heads of one shape; a head of 16 rows takes about 1 KB.
 MOST_HEADS: Final = 512
+#: Of a page that a head keeps as one piece, beside its rows.
+MOST_JOINED_BYTES: Final = 4_096
 #: Rows in the heads of all shapes together, 0.1 KB each: a thousand shapes with long heads would take gigabytes.
 MOST_ROWS: Final = 200_000
+
+
+class FirstPage:
+    """The first rows of a head as one piece of JSON: the page of all requests whose conditions they all match."""
+
+    __slots__ = ("count", "highest", "joined", "last", "lowest")
+
+    def __init__(self, rows: Sequence[bytes], last: PKey, lowest: Any, highest: Any) -> None:
+        self.count = len(rows)
+        self.joined = b",".join(rows)
+        self.last = last
+        #: Of the tested column.
+        self.lowest = lowest
+        self.highest = highest
 
 
 class Head:
     """The first rows of one run in output order, with the values of the tested columns."""
 
-    __slots__ = ("_lowest_highest", "columns", "pkeys", "rows", "version")
+    __slots__ = ("_lowest_highest", "columns", "first", "pkeys", "rows", "version")
 
     def __init__(self, version: int, columns: int) -> None:
         self.version = version
@@ -40,6 +56,8 @@ class Head:
         self.columns: list[list[Any]] = [[] for _ in range(columns)]
         #: For each column the lowest and the highest value among the first rows, for any number of them.
         self._lowest_highest: list[tuple[list[Any], list[Any]]] = []
+        #: The page that was asked for last.
+        self.first: FirstPage | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,6 +81,15 @@ class Head:
             if lowest[last] < low or highest[last] > high:
                 return False
         return True
+
+    def first_page(self, count: int) -> FirstPage | None:
+        """So many first rows, with one tested column; None when the head is shorter, or they are long."""
+        rows = self.rows[:count]
+        if len(rows) < count or sum(map(len, rows)) > MOST_JOINED_BYTES:
+            return None
+        lowest, highest = self._lowest_highest[0]
+        self.first = FirstPage(rows, self.pkeys[count - 1], lowest[count - 1], highest[count - 1])
+        return self.first
 
     def places(self, bounds: Sequence[Bounds], need: int) -> Sequence[int]:
         """Where the first matching rows stand: ``need`` of them or, if the head holds fewer, all."""

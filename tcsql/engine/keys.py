@@ -72,6 +72,10 @@ class Codec(Protocol):
     #: Whether every key is an integer from 0 to 2**64 - 1, so that leaves can hold it in 8 bytes.
     packs: bool
 
+    @property
+    def bits(self) -> tuple[int, int] | None:
+        """Of integer keys: what to mask them by, and what to add, to have the primary key; None for others."""
+
     def key(self, values: Sequence[KeyValue], pkey: PKey) -> Key: ...
 
     def keys(self, columns: Sequence[Sequence[KeyValue]], pkeys: Sequence[PKey]) -> list[Key]: ...
@@ -118,6 +122,7 @@ class PrimaryCodec:
     """Entries are the primary keys themselves; ``columns`` are the key's own, or none inside a posting list."""
 
     packs = False  # the key objects exist already, as keys of the rows
+    bits = -1, 0
 
     def __init__(self, primary: tuple[Column, ...]) -> None:
         self.columns = primary
@@ -178,6 +183,7 @@ class PackedCodec:
         self._low = primary.type.low
         self._bits = (primary.type.high - primary.type.low).bit_length()
         self._mask = (1 << self._bits) - 1
+        self.bits = self._mask, self._low
         shift = self._bits
         for column in reversed(own):
             top = column.type.high - column.type.low + 1
@@ -320,6 +326,7 @@ class TupleCodec:
     """A flat tuple: column values, then the parts of the primary key."""
 
     packs = False
+    bits = None
 
     def __init__(self, columns: tuple[Column, ...], pkey_parts: int) -> None:
         self.columns = columns

@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from tcsql.engine import pagejson
 from tcsql.engine.change import Tally
 from tcsql.engine.result import CountResult, Page, Result
 from tcsql.errors import TCSQLError
@@ -30,29 +31,11 @@ def result(value: Result, bigint_text: bool = False) -> bytes:
     b'{"total":2,"next":"c","prev":null,"rows":[{"id":1},{"id":2}]}'
     """
     if isinstance(value, CountResult):
-        return count(value.count)
+        return pagejson.count(value.count)
     rows = [quoted_bigints(row) for row in value.rows] if bigint_text else value.rows
     if isinstance(value, Page):
-        return page(value.total, rows, _cursor(value.next), _cursor(value.prev))
+        return pagejson.page(value.total, rows, _cursor(value.next), _cursor(value.prev))
     return b'{"total":%d,"rows":[%b]}' % (value.total, b",".join(rows))
-
-
-def count(number: int) -> bytes:
-    return b'{"count":%d}' % number
-
-
-def page(total: int | None, rows: Sequence[bytes], behind: bytes | None, before: bytes | None) -> bytes:
-    """A page of rows; cursors hold nothing that JSON would escape. 0.2 us and the copying of the rows."""
-    if total is not None and before is None:  # first pages, in one go
-        if behind is None:
-            return b'{"total":%d,"next":null,"prev":null,"rows":[%b]}' % (total, b",".join(rows))
-        return b'{"total":%d,"next":"%b","prev":null,"rows":[%b]}' % (total, behind, b",".join(rows))
-    return b'{"total":%b,"next":%b,"prev":%b,"rows":[%b]}' % (
-        b"null" if total is None else b"%d" % total,
-        b"null" if behind is None else b'"%b"' % behind,
-        b"null" if before is None else b'"%b"' % before,
-        b",".join(rows),
-    )
 
 
 def _cursor(cursor: str | None) -> bytes | None:
