@@ -51,7 +51,7 @@ def _head(scope: Scope) -> Head:
     method = scope["method"]
     if method != "POST":
         return Head(method, scope["path"], scope["query_string"])
-    named = {b"content-type": "", b"content-encoding": "", b"content-length": ""}
+    named = {b"content-type": "", b"content-encoding": "", b"content-length": "", b"authorization": ""}
     for name, value in scope["headers"]:
         if name in named:
             named[name] = value.decode("latin-1")
@@ -63,6 +63,7 @@ def _head(scope: Scope) -> Head:
         named[b"content-type"],
         named[b"content-encoding"].strip().lower(),
         int(length) if length.isdecimal() else None,
+        named[b"authorization"],
     )
 
 

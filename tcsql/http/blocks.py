@@ -17,13 +17,14 @@ MOST_LENGTH_DIGITS: Final = 9
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A vetted header block: whether the connection stays open after the reply, and what it says of a body."""
+    """A vetted header block: whether the connection stays open after the reply, what it says of body and sender."""
 
     keeps_alive: bool
     #: None: there is no body.
     content_length: int | None = None
     content_type: str = ""
     content_encoding: str = ""
+    authorization: str = ""
 
 
 class _Vetting:
@@ -46,7 +47,8 @@ class _Vetting:
 
 #: Headers that make a request more than its request line and a body.
 _NOT_ORDINARY: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
-_OF_BODY: Final = frozenset({b"content-length", b"content-type", b"content-encoding"})
+#: Headers that the endpoints look at.
+_READ: Final = frozenset({b"content-length", b"content-type", b"content-encoding", b"authorization"})
 
 
 def vet(data: bytes) -> Block | None:
@@ -59,8 +61,8 @@ def vet(data: bytes) -> Block | None:
     names = [name for name, _ in seen.headers]
     if not seen.ended or not _NOT_ORDINARY.isdisjoint(names):
         return None
-    found = {name: value for name, value in seen.headers if name in _OF_BODY}
-    if sum(name in _OF_BODY for name in names) != len(found):
+    found = {name: value for name, value in seen.headers if name in _READ}
+    if sum(name in _READ for name in names) != len(found):
         return None  # one of them stands twice
     length = found.get(b"content-length")
     if length is not None and (not length.isdigit() or len(length) > MOST_LENGTH_DIGITS):
@@ -70,4 +72,5 @@ def vet(data: bytes) -> Block | None:
         None if length is None else int(length),
         found.get(b"content-type", b"").decode("latin-1"),
         found.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
+        found.get(b"authorization", b"").decode("latin-1"),
     )

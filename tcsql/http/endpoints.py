@@ -13,7 +13,6 @@ A server opens its listener before its store is ready: until ``open`` is called 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import tempfile
@@ -27,7 +26,6 @@ from tcsql import __version__
 from tcsql.engine.query import Count, Group, Query
 from tcsql.engine.result import CountResult, Result
 from tcsql.errors import (
-    BadRequest,
     GetWritesOff,
     MethodNotAllowed,
     NotFound,
@@ -38,13 +36,13 @@ from tcsql.errors import (
     did_you_mean,
 )
 from tcsql.http import render
-from tcsql.http.admission import Admission
-from tcsql.http.grammar import Grammar, Limits, ReadRequest
+from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
+from tcsql.http.grammar import ReadRequest
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import JSON_HEADERS, Body, Disconnected, Head, Header, Reply, refusal
 from tcsql.http.openapi import openapi
+from tcsql.http.opened import Opened
 from tcsql.http.parameters import WRITES, of_query
-from tcsql.http.writes import Writer
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.sql import create_table_sql
@@ -52,7 +50,6 @@ from tcsql.stalls import StallMeter
 from tcsql.storage.store import Store
 from tcsql.storage.ticket import Ticket
 
-LSN_HEADER: Final = b"tcsql-lsn"
 #: What a backup is sent as: a SQLite file is no page and no script.
 BACKUP_HEADERS: Final[tuple[Header, ...]] = (
     (b"content-type", b"application/vnd.sqlite3"),
@@ -86,14 +83,14 @@ class Api:
         self._settings = settings
         self._progress = progress
         self._started_s = time.monotonic()
-        self._open: _Open | None = None
+        self._open: Opened | None = None
         #: Answers what it has seen with other operands; empty until the store is open, and when the server stops.
         self.known = KnownQueries()
         self._stopping = False
 
-    def open(self, store: Store) -> None:
+    def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
         """The store is recovered: from now on everything is answered."""
-        self._open = _Open(store, self._settings)
+        self._open = Opened(store, self._settings, followers)
 
     def stop(self) -> None:
         """Refuse what comes from now on; what runs finishes."""
@@ -138,8 +135,8 @@ class Api:
         self.metrics.answered(operation, reply.status, time.perf_counter() - started)
         return reply
 
-    def insert_now(self, head: Head, body: bytes, done: Callable[[Reply], None]) -> bool:
-        """Carry out an insert whose whole body is here, without a task; False, with nothing done: it needs ``answer``.
+    def post_now(self, head: Head, body: bytes, done: Callable[[Reply], None]) -> bool:
+        """Carry out an insert or hint whose whole body is here, without a task; False, nothing done: needs ``answer``.
 
         ``done`` gets the reply when the rows are as durable as was asked for: now or later, once.
         """
@@ -148,6 +145,9 @@ class Api:
             return False
         started = time.perf_counter()
         try:
+            if is_hint(head.query) and len(body) <= self._settings.max_body_bytes:
+                self._done("hint", _hinted(state, head, body), started, done)
+                return True
             submitted = state.writer.insert_now(head, body)
         except TCSQLError as error:
             self._done("refused", _refused(head, error), started, done)
@@ -177,7 +177,7 @@ class Api:
         self.metrics.answered(operation, reply.status, time.perf_counter() - started)
         done(reply)
 
-    def _learn(self, state: _Open, text: bytes, request: ReadRequest) -> None:
+    def _learn(self, state: Opened, text: bytes, request: ReadRequest) -> None:
         """Know the query string from now on, if its shape is prepared and its reply the usual one."""
         if request.bigint_text:
             return
@@ -201,11 +201,12 @@ class Api:
         return reply
 
     async def _route(self, head: Head, body: Body) -> tuple[str, Reply]:
-        if head.path not in PATHS:
+        path = _known_path(head.path)
+        if path not in PATHS:
             known = ", ".join(PATHS)
             raise NotFound("no such path", did_you_mean(head.path, PATHS) or f"paths are {known}")
-        if head.method not in PATHS[head.path]:
-            raise MethodNotAllowed(f"{head.path} does not take {head.method[:20]}", f"use {_allowed(head.path)}")
+        if head.method not in PATHS[path]:
+            raise MethodNotAllowed(f"{path} does not take {head.method[:20]}", f"use {_allowed(path)}")
         if head.content_encoding not in ("", "identity"):
             raise UnsupportedEncoding("a compressed body is not taken", "send it without Content-Encoding")
         if head.path in _DOCUMENTS:
@@ -213,6 +214,10 @@ class Api:
         state = self._ready()
         if head.path == "/backup":
             return "backup", await self._backup(state)
+        if path == _SOURCE:
+            return "source", _of_source(state.followers, head)
+        if head.method == "POST" and is_hint(head.query):
+            return "hint", _hinted(state, head, await state.writer.read(head, body))
         if head.method == "POST":
             outcome = await state.writer.post(head, body)
         else:
@@ -226,7 +231,7 @@ class Api:
         self.metrics.rows_written += outcome.rows
         return outcome.operation, Reply(200, outcome.body, state.headers_at(outcome.lsn))
 
-    async def _read(self, state: _Open, request: ReadRequest) -> tuple[str, Reply]:
+    async def _read(self, state: Opened, request: ReadRequest) -> tuple[str, Reply]:
         if request.min_lsn is not None:
             await state.wait_for(*request.min_lsn, self._settings.min_lsn_timeout_s)
         async with state.admission.place():
@@ -236,12 +241,12 @@ class Api:
             found = await state.store.run(request.query)
         return _operation(request.query), self._page(state, found, request.bigint_text)
 
-    def _page(self, state: _Open, found: Result, bigint_text: bool) -> Reply:
+    def _page(self, state: Opened, found: Result, bigint_text: bool) -> Reply:
         if not isinstance(found, CountResult):
             self.metrics.rows_sent += len(found.rows)
         return Reply(200, render.result(found, bigint_text), state.headers())
 
-    def _ready(self) -> _Open:
+    def _ready(self) -> Opened:
         if self._stopping:
             raise Stopping("the server is stopping")
         if self._open is None:
@@ -262,11 +267,17 @@ class Api:
         if self._open is None:
             return Reply(503, render.document({"ready": False, "recovery": self._progress()}), _RETRY)
         tables = self._open.store.database.schemas()
-        return Reply(200, render.document({"ready": True, "tables": len(tables)}))
+        following = {"sources": {str(source["name"]): source["state"] for source in self._open.followers.status()}}
+        return Reply(200, render.document({"ready": True, "tables": len(tables), **following}))
+
+    def sources(self) -> Reply:
+        """``/sources``: what is followed, and how far."""
+        return Reply(200, render.document(self._ready().followers.status()))
 
     def status(self) -> Reply:
         """``/status``: what an operator wants to see at a glance."""
-        store = self._ready().store
+        state = self._ready()
+        store = state.store
         body = {
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
@@ -275,9 +286,10 @@ class Api:
                 {**table, "create_table": create_table_sql(schema)}
                 for table, schema in zip(store.database.status(), store.database.schemas(), strict=True)
             ],
+            "sources": state.followers.status(),
             "metrics": self._counted().plain(),
             **({"stalls": self._stalls.status()} if self._stalls is not None else {}),
-            "refused_overloaded": self._ready().admission.refused,
+            "refused_overloaded": state.admission.refused,
         }
         return Reply(200, render.document(body))
 
@@ -292,7 +304,7 @@ class Api:
         """``/openapi.json``: the description of this API, made from the tables the code runs on."""
         return Reply(200, render.document(openapi(self._settings)))
 
-    async def _backup(self, state: _Open) -> Reply:
+    async def _backup(self, state: Opened) -> Reply:
         """A consistent copy of the running store as one SQLite file."""
         file = await to_thread(_copy, state.store, self._settings.data)
         return Reply(200, headers=BACKUP_HEADERS, file=file, size=os.fstat(file.fileno()).st_size)
@@ -306,45 +318,15 @@ def _copy(store: Store, directory: str) -> BinaryIO:
         return open(path, "rb")  # the lane closes it
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+def _hinted(state: Opened, head: Head, body: bytes) -> Reply:
+    return Reply(202, b'{"hints":%d}' % state.hints.give(state.followers, head, body))
 
 
-class _Open:
-    """What exists once the store is open."""
-
-    __slots__ = ("_headers", "_headers_lsn", "_store_id", "admission", "grammar", "store", "writer")
-
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self.store = store
-        self.grammar = Grammar(
-            store.database, Limits(settings.max_rows, settings.max_conditions, settings.default_table)
-        )
-        self.writer = Writer(store, self.grammar, settings.max_body_bytes, settings.max_line_bytes)
-        self.admission = Admission(_running_loop())
-        self._store_id = store.id.encode()
-        self._headers_lsn = -1
-        self._headers: tuple[Header, ...] = ()
-
-    def headers(self) -> tuple[Header, ...]:
-        """Reply headers with the newest durable lsn; made anew only when it has moved."""
-        lsn = self.store.durable_lsn
-        if lsn != self._headers_lsn:
-            self._headers, self._headers_lsn = self.headers_at(lsn), lsn
-        return self._headers
-
-    def headers_at(self, lsn: int) -> tuple[Header, ...]:
-        return (*JSON_HEADERS, (LSN_HEADER, b"%b-%d" % (self._store_id, lsn)))
-
-    async def wait_for(self, store_id: str, lsn: int, timeout_s: float) -> None:
-        """``min_lsn``; an lsn of another server says nothing here."""
-        if store_id and store_id != self.store.id:
-            raise BadRequest("min_lsn comes from another server", "read from the server that took the write")
-        if lsn > self.store.durable_lsn:
-            await self.store.wait_for(lsn, timeout_s)
+def _of_source(followers: Followers, head: Head) -> Reply:
+    name = head.path.removeprefix(PREFIX)
+    if head.method == "POST":
+        return Reply(202, render.document(act(followers, name, head.query)))
+    return Reply(200, render.document(source_state(followers, name)))
 
 
 _RETRY: Final = (*JSON_HEADERS, (b"retry-after", b"1"))
@@ -352,18 +334,26 @@ _DOCUMENTS: Final[Mapping[str, Callable[[Api], Reply]]] = {
     "/health": Api.health,
     "/ready": Api.ready,
     "/status": Api.status,
+    "/sources": Api.sources,
     "/openapi.json": Api.openapi,
 }
+_SOURCE: Final = PREFIX + "{name}"
 #: Every path with the methods it takes.
 PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("GET", "HEAD", "POST"),
     **dict.fromkeys(_DOCUMENTS, ("GET", "HEAD")),
+    _SOURCE: ("GET", "HEAD", "POST"),
     "/backup": ("GET",),
 }
 
 
+def _known_path(path: str) -> str:
+    """The key of ``PATHS`` that a path falls under."""
+    return _SOURCE if path.startswith(PREFIX) and len(path) > len(PREFIX) else path
+
+
 def _allowed(path: str) -> str:
-    return ", ".join(PATHS.get(path, ()))
+    return ", ".join(PATHS.get(_known_path(path), ()))
 
 
 def _operation(query: Query) -> str:

@@ -36,6 +36,7 @@ from tcsql.errors import Overloaded
 from tcsql.http.accepting import Accepting
 from tcsql.http.blocks import Block, vet
 from tcsql.http.endpoints import PATHS, Api
+from tcsql.http.following import NO_FOLLOWERS, Followers
 from tcsql.http.messages import CLOSE, Head, Header, Reply, refusal
 from tcsql.storage.store import Store
 
@@ -75,9 +76,13 @@ class Lanes:
         self._head_lsn = -1
         self._head_defaults: object = None
 
-    def open(self, store: Store) -> None:
-        """The store is recovered."""
+    def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
+        """The store is recovered; what ``followers`` tell moves the age of data in the heads of pages."""
         self._store = store
+        followers.on_fresh(self._forget_head)
+
+    def _forget_head(self) -> None:
+        self._head_lsn = -1
 
     def protocol(
         self,
@@ -121,7 +126,7 @@ class Lanes:
             return found
 
     def page(self, body: bytes, default_headers: list[Header]) -> bytes:
-        """A whole reply around the body of a page; its head is made anew when the second or the durable lsn moves."""
+        """A whole reply around the body of a page; its head is made anew when second, durable lsn or age move."""
         store = self._store
         assert store is not None
         if store.durable_lsn != self._head_lsn or default_headers is not self._head_defaults:
@@ -154,7 +159,7 @@ class Connection(HttpToolsProtocol):
         #: Whether uvicorn has a request of this connection, or a part of one.
         self._theirs = not lanes.fast
         self._in_message = False
-        #: The header block of an insert whose rows are on their way to the disk, and what came behind it.
+        #: The header block of a write whose rows are on their way to the disk, and what came behind it.
         self._awaited: Block | None = None
         self._held = b""
         self._is_shutting_down = False
@@ -254,9 +259,10 @@ class Connection(HttpToolsProtocol):
             vetted.content_type,
             vetted.content_encoding,
             vetted.content_length,
+            vetted.authorization,
         )
         self._awaited = vetted
-        if self._lanes.api.insert_now(head_of, data[end:stop], self._on_written):
+        if self._lanes.api.post_now(head_of, data[end:stop], self._on_written):
             return stop
         self._awaited = None
         return 0

@@ -119,6 +119,8 @@ class Grammar:
         if command not in COMMANDS:
             raise UnknownCommand(f'unknown command "{command[:64]}"', did_you_mean(command, COMMANDS))
         _refuse_foreign(command, parameters)
+        if command == "hint":
+            raise BadRequest("hint is a POST whose query string begins with it", "POST /?command=hint&source=…&table=…")
         if command == "sql":
             if not values.get("sql", "").strip():
                 raise BadRequest("no statement", 'send {"sql": "CREATE TABLE ..."}')

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from tcsql.errors import MethodNotAllowed, RetryLater, TCSQLError
+from tcsql.errors import MethodNotAllowed, RetryLater, TCSQLError, Unauthorized
 from tcsql.http import render
 
 Header = tuple[bytes, bytes]
@@ -36,6 +36,7 @@ class Head:
     content_type: str = ""
     content_encoding: str = ""
     content_length: int | None = None
+    authorization: str = ""
 
     @property
     def media_type(self) -> str:
@@ -58,6 +59,8 @@ def refusal(error: TCSQLError, allow: str = "") -> Reply:
     headers = JSON_HEADERS
     if isinstance(error, RetryLater):
         headers += ((b"retry-after", b"1"),)
+    if isinstance(error, Unauthorized):
+        headers += ((b"www-authenticate", b"Bearer"),)
     if isinstance(error, MethodNotAllowed):
         headers += ((b"allow", allow.encode()),)
     if error.status in (413, 415):  # the rest of the body is not read, so what follows it cannot be found

@@ -11,6 +11,7 @@ from typing import Any, Final
 from tcsql import __version__
 from tcsql.engine.query import Operator
 from tcsql.errors import CallerError, OperatorError, RetryLater, TCSQLError
+from tcsql.http.following import ACTIONS
 from tcsql.http.names import FUNCTIONS, ORDERS
 from tcsql.http.parameters import COMMANDS, PARAMETERS, Parameter
 from tcsql.settings import Settings
@@ -61,6 +62,8 @@ def openapi(settings: Settings) -> dict[str, Any]:
             "/health": _document("health", "the process answers", {"status": {"const": "ok"}}),
             "/ready": _document("ready", "requests are served", {"ready": {"type": "boolean"}}, (503,)),
             "/status": _document("status", "tables, indexes, lsn, memory, counters", {}, (503,)),
+            "/sources": {"get": _sources()},
+            "/sources/{name}": {"get": _source(), "post": _act()},
             "/openapi.json": _document("openapi", "this document", {}),
             "/backup": {"get": _backup()},
         },
@@ -158,7 +161,7 @@ def _post(settings: Settings) -> dict[str, Any]:
         "responses": _replies(
             _ref("Inserted"), _ref("Updated"), _ref("Deleted"), _ref("Executed"),
             _ref("Page"), _ref("Count"), _ref("Groups"), _ref("Plan"),
-        ),
+        ) | _found(_ref("Hinted"), "202"),
     }  # fmt: skip  # one line of writes, one of reads
 
 
@@ -176,6 +179,40 @@ def _backup() -> dict[str, Any]:
     }
 
 
+def _sources() -> dict[str, Any]:
+    return {
+        "operationId": "sources",
+        "summary": "the sources that tables follow: state, age, lag, each table's copy, the last verification",
+        "responses": _found({"type": "array", "items": _ref("Source")}),
+    }
+
+
+def _source() -> dict[str, Any]:
+    return {
+        "operationId": "source",
+        "summary": "one source",
+        "parameters": [_SOURCE_NAME],
+        "responses": _found(_ref("Source")),
+    }
+
+
+def _act() -> dict[str, Any]:
+    meanings = "; ".join(f"{action}: {meaning}" for action, meaning in ACTIONS.items())
+    action = {"name": "action", "in": "query", "required": True, "description": meanings}
+    table = {"name": "table", "in": "query", "description": "this table alone", "schema": {"type": "string"}}
+    return {
+        "operationId": "act",
+        "summary": "verify, repair or recopy what follows a source, or accept what it asks; the state tells the rest",
+        "parameters": [_SOURCE_NAME, action | {"schema": {"enum": list(ACTIONS)}}, table],
+        "responses": _found(_ref("Source"), "202"),
+    }
+
+
+def _found(schema: Mapping[str, Any], status: str = "200") -> dict[str, Any]:
+    reply = {"description": "the state", "content": {"application/json": {"schema": schema}}}
+    return {status: reply, "default": {"$ref": "#/components/responses/Error"}}
+
+
 def _document(name: str, about: str, members: Mapping[str, Any], others: tuple[int, ...] = ()) -> dict[str, Any]:
     schema = {"type": "object", "properties": dict(members)}
     reply = {"description": about, "content": {"application/json": {"schema": schema}}}
@@ -190,7 +227,7 @@ def _replies(*bodies: dict[str, str]) -> dict[str, Any]:
     replies: dict[str, Any] = {
         "200": {
             "description": "done",
-            "headers": {"TCSQL-Lsn": {"$ref": "#/components/headers/Lsn"}},
+            "headers": {f"TCSQL-{name}": {"$ref": f"#/components/headers/{name}"} for name in _headers()},
             "content": {"application/json": {"schema": {"oneOf": list(bodies)}}},
         }
     }
@@ -213,6 +250,7 @@ def _object(required: Mapping[str, Any], **optional: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {**required, **optional}, "required": list(required)}
 
 
+_SOURCE_NAME: Final = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _COUNTED: Final = {"type": "integer", "minimum": 0}
 _CURSOR: Final = {"type": ["string", "null"], "description": "opaque; for after and before"}
 
@@ -239,6 +277,8 @@ def _schemas() -> dict[str, Any]:
         ),
         "Updated": _object({"updated": _COUNTED, "lsn": _COUNTED}),
         "Deleted": _object({"deleted": _COUNTED, "lsn": _COUNTED}),
+        "Hinted": _object({"hints": _COUNTED}),
+        "Source": _object({"name": {"type": "string"}, "state": {"type": "string"}}),
         "Executed": _object({"statements": _COUNTED, "lsn": _COUNTED}),
         "Error": _object({"error": error}),
         "Operator": {"enum": [operator.value for operator in Operator]},
@@ -249,8 +289,20 @@ def _schemas() -> dict[str, Any]:
 
 
 def _headers() -> dict[str, Any]:
-    about = "storeid-lsn: the newest durable write that this answer can have seen; give it to min_lsn"
-    return {"Lsn": {"description": about, "schema": {"type": "string"}}}
+    lsn = "storeid-lsn: the newest durable write that this answer can have seen; give it to min_lsn"
+    age = (
+        "only with sources: the data is as its source was so many ms ago (of the oldest source, told to 0.1 s); "
+        "left out while a first copy is under way"
+    )
+    stale = (
+        "names, joined by commas, of the sources whose data is older than their stale_ms or not copied yet, "
+        "or of which a table cannot be followed"
+    )
+    return {
+        "Lsn": {"description": lsn, "schema": {"type": "string"}},
+        "Age-Ms": {"description": age, "schema": {"type": "integer", "minimum": 0}},
+        "Stale": {"description": stale, "schema": {"type": "string"}},
+    }
 
 
 def _responses() -> dict[str, Any]:

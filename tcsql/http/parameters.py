@@ -22,8 +22,10 @@ from tcsql.errors import BadRequest, did_you_mean
 
 #: Every command of the API, in the order of the documentation.
 READS: Final = ("select", "explain")
-WRITES: Final = ("insert", "update", "delete", "sql")
+WRITES: Final = ("insert", "update", "delete", "sql", "hint")
 COMMANDS: Final = (*READS, *WRITES)
+#: What a trigger saw: insert, update, delete. The row is read again whatever it was.
+HINT_OPS: Final = ("I", "U", "D")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         Parameter(
             "table",
             "which table; may be left out when the server has one table or a default table",
-            ("select", "explain", "insert", "update", "delete"),
+            ("select", "explain", "insert", "update", "delete", "hint"),
             "posts",
         ),
         Parameter(
@@ -149,6 +151,8 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
             ("sql",),
             "CREATE TABLE posts (id INT PRIMARY KEY, title TEXT)",
         ),
+        Parameter("source", "of which source rows may have changed", ("hint",), "shop"),
+        Parameter("op", "what the trigger saw: insert, update or delete", ("hint",), "U", HINT_OPS, default="U"),
     )
 }
 

@@ -75,9 +75,9 @@ class Writer:
             return await self._bulk(request, body)
         if command in ("insert", "update") or command not in (None, *COMMANDS):
             request = self._grammar.request(parameters)  # a wrong table is refused before the body is read
-            text = await self._read(head, body)
+            text = await self.read(head, body)
             return await self._carry_out(request, _Data(await _aside(len(text), lambda: unwrapped(text))))
-        text = await self._read(head, body)
+        text = await self.read(head, body)
         data = None
         if head.media_type == JSON or looks_like_json(text):
             data = await _aside(len(text), lambda: _take_members(parameters, unwrapped(text)))
@@ -118,7 +118,7 @@ class Writer:
         """A GET write, when the configuration allows it: everything stands in the URL."""
         return await self._carry_out(self._grammar.request(parameters), None)
 
-    async def _read(self, head: Head, body: Body) -> bytes:
+    async def read(self, head: Head, body: Body) -> bytes:
         """The whole body; what is too large is refused as early as it is known."""
         limit = self._max_body_bytes
         pieces, size = [], 0
@@ -161,6 +161,7 @@ class Writer:
             return None
 
     async def _bulk(self, request: InsertRequest, body: Body) -> Written:
+        self._store.owners.require_rows_from_clients(request.schema.name)
         load = _BulkLoad(self._store, request, self._max_line_bytes)
         try:
             async for piece in body:

@@ -4,7 +4,7 @@ A table that follows a source is a copy. A row that somebody else writes into it
 row there, or stay for ever beside rows that exist; so the store takes its rows and its columns from that source alone
 (``Origin.source``). Indexes are ours, not the source's: anybody may make and drop them.
 
-Triggers that send whole rows as ordinary inserts and deletes (``lets_clients_write``) cannot be told from other clients:
+Triggers that send whole rows as inserts and deletes (``lets_clients_write``) cannot be told from other clients, so
 such tables take rows from everybody, and only their columns are the source's.
 
 Cost: nothing while no table follows anything, 0.2 us a change otherwise.

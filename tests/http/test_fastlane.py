@@ -632,7 +632,7 @@ class _SlowDisk(Api):
     def answer_now(self, head: Head) -> Reply | None:
         return Reply(200, b"read %b" % head.query)
 
-    def insert_now(self, head: Head, body: bytes, done: Callable[[Reply], None]) -> bool:
+    def post_now(self, head: Head, body: bytes, done: Callable[[Reply], None]) -> bool:
         self.waiting.append((body, done))
         return True
 
