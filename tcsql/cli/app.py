@@ -13,6 +13,7 @@ from tcsql.cli.config import config
 from tcsql.cli.demo import demo
 from tcsql.cli.dump import dump
 from tcsql.cli.load import load
+from tcsql.cli.mysql import mysql
 from tcsql.cli.query import explain, query
 from tcsql.cli.serve import serve
 from tcsql.cli.store import backup, check
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 for command in (serve, load, dump, query, explain, check, backup, config, demo):
     app.command(epilog=EXIT_CODES)(command)
+app.add_typer(mysql, epilog=EXIT_CODES)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -15,6 +15,7 @@ Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -35,6 +36,8 @@ SESSION: Final = ("SET NAMES utf8mb4", "SET SESSION sql_mode = ''")
 
 _EVENTS: Final = (("INSERT", "ins", "I"), ("UPDATE", "upd", "U"), ("DELETE", "del", "D"))
 _NAME_DIGITS: Final = 12
+#: The table that a trigger's body notes.
+_NOTED: Final = re.compile(r"(?: VALUES |DO tcsql_push)\('([A-Za-z0-9_]+)',")
 #: name, type, charset, collation, extra of each column of an outbox; integers without their display width.
 _OUTBOX_COLUMNS: Final = (
     ("seq", "bigint unsigned", "", "", "auto_increment"),
@@ -149,10 +152,11 @@ def trigger_stem(outbox: str, table: str) -> str:
     return PREFIX + sha256(f"{outbox}.{table}".encode()).hexdigest()[:_NAME_DIGITS]
 
 
-def own_triggers(outbox: str, table: str, present: Iterable[CatalogueTrigger]) -> tuple[CatalogueTrigger, ...]:
-    """Those of a table's triggers that were set up for this outbox."""
-    stem = trigger_stem(outbox, table)
-    return tuple(trigger for trigger in present if trigger.name.startswith(stem + "_"))
+def is_own_trigger(outbox: str, name: str, body: str) -> bool:
+    """Whether a trigger was set up for this outbox, whatever its table is called now: its name is made of both."""
+    noted = _NOTED.search(body)
+    stem, _, event = name.rpartition("_")
+    return noted is not None and event in ("ins", "upd", "del") and stem == trigger_stem(outbox, noted[1])
 
 
 def wrong_triggers(expected: Sequence[Trigger], present: Iterable[CatalogueTrigger]) -> dict[str, str]:
