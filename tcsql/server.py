@@ -3,7 +3,9 @@
     listen        before anything else, so that /health and the progress at /ready answer during recovery
     recover       on a thread of its own; everything but those two is 503 with Retry-After
     ready         schema.sql applied or compared, garbage collector frozen, one line on standard output
-    SIGTERM       no new requests; running ones finish (``drain_s``), the last commit, exit 0; a second signal hurries
+    follow        the sources; one that is away or not copied yet keeps nobody from reading what is here
+    SIGTERM       no new requests; running ones finish (``drain_s``), the followers stop, the last commit, exit 0;
+                  a second signal hurries
 
 What is in the way outside (port, directory, lock) is a SetupError, what is wrong inside the store a StoreDamaged,
 StoreNewer or SchemaMismatch: both end the program with one line and the exit code of the class.
@@ -22,7 +24,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,9 +36,13 @@ from tcsql.errors import SetupError
 from tcsql.http.app import create_app
 from tcsql.http.endpoints import BACKUP_PREFIX, Api
 from tcsql.http.fastlane import Lanes
+from tcsql.http.following import NO_FOLLOWERS
 from tcsql.metrics import Metrics
+from tcsql.replication.followers import Followers
+from tcsql.replication.workerclient import SourceProcess
 from tcsql.schemafile import adopt_schema
 from tcsql.settings import Settings, memory_bytes
+from tcsql.sources import SourceSettings
 from tcsql.stalls import StallMeter
 from tcsql.storage import memory
 from tcsql.storage.options import StoreOptions
@@ -44,6 +50,8 @@ from tcsql.storage.store import Store
 from tcsql.storage.ticket import Level
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+#: A follower that waits for a source that does not answer is not waited for longer.
+_FOLLOWERS_STOP_S: Final = 5.0
 logger = logging.getLogger("tcsql.server")
 
 
@@ -57,12 +65,20 @@ def say(line: str) -> None:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def run(settings: Settings, announce: Callable[[str], None] = say) -> None:
-    """Serve until a signal says stop; ``announce`` gets the lines for people. Raises what kept it from serving."""
+def run(
+    settings: Settings,
+    sources: Sequence[SourceSettings] = (),
+    base: Path = Path(),
+    announce: Callable[[str], None] = say,
+) -> None:
+    """Serve, and follow the sources, until a signal says stop; raises what kept it from serving.
+
+    ``base``: the directory that paths of sources are relative to; ``announce`` gets the lines for people.
+    """
     configure_logging(settings.log_level)
     memory.tune_process()
     with contextlib.closing(listen(settings)) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Server(settings, listener, announce).serve())
+        runner.run(Server(settings, sources, base, listener, announce).serve())
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -93,8 +109,18 @@ class _Interrupted(Exception):
 class Server:
     """One serving process, from its bound socket to the closed store."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sources: Sequence[SourceSettings],
+        base: Path,
+        listener: socket.socket,
+        announce: Callable[[str], None],
+    ) -> None:
         self._settings = settings
+        self._sources = sources
+        self._base = base
+        self._followers: Followers | None = None
         self._listener = listener
         self._announce = announce
         self._stopping = False
@@ -144,7 +170,10 @@ class Server:
             self._stalls.stop()
             sweeping.cancel()
             if store is not None:
-                store.close()
+                try:
+                    await self._stop_following()
+                finally:
+                    store.close()
 
     @property
     def url(self) -> str:
@@ -175,8 +204,11 @@ class Server:
         return {"rows": done, "of": total}
 
     def _open(self, store: Store) -> None:
-        self._lanes.open(store)
-        self.api.open(store)
+        if self._sources:
+            self._followers = Followers(self._sources, store, self._base, SourceProcess)
+        followers = self._followers or NO_FOLLOWERS
+        self._lanes.open(store, followers)
+        self.api.open(store, followers)
         self._maintenance = asyncio.create_task(store.maintain())
         self._maintenance.add_done_callback(_report_failure)
         schemas = store.database.schemas()
@@ -187,6 +219,17 @@ class Server:
             f"tcsql ready on {self.url} "
             f"({_count(len(schemas), 'table')}, {_count(rows, 'row')}, recovered in {self._recovery_s:.1f} s)"
         )
+        if self._followers is not None:
+            self._followers.start()
+
+    async def _stop_following(self) -> None:
+        if self._followers is None:
+            return
+        try:
+            async with asyncio.timeout(_FOLLOWERS_STOP_S):
+                await self._followers.stop()
+        except TimeoutError:
+            logger.warning("a follower did not stop in time; what it had made durable is kept")
 
     def _on_signal(self) -> None:
         self._uvicorn.force_exit = self._stopping  # the second signal

@@ -77,7 +77,7 @@ def demo(effective: Effective) -> None:
             for name, query in _REQUESTS:
                 print(f"\n# {name}\ncurl '{url}/?{query}'", flush=True)
 
-    run(settings, announce)
+    run(settings, announce=announce)
 
 
 def _home() -> Path:

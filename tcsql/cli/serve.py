@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tcsql.cli.options import with_settings
 from tcsql.server import run
 from tcsql.settings import Effective
+from tcsql.sources import sources_of
 
 
 @with_settings
 def serve(effective: Effective) -> None:
-    """Serve the store in --data over HTTP until SIGTERM or Ctrl-C; the directory is made when missing."""
-    run(effective.settings)
+    """Serve the store in --data over HTTP until SIGTERM or Ctrl-C, and follow the sources of the configuration file.
+
+    The directory is made when missing.
+    """
+    sources = sources_of(effective.file, effective.file_name)
+    run(effective.settings, sources, Path(effective.file_name).absolute().parent)

@@ -43,7 +43,9 @@ class Followers:
             for source in sources
         }
         for source in sources:
-            store.owners.claim(source.name, [table.name for table in source.tables])
+            names = [table.name for table in source.tables]
+            # without a token triggers cannot send hints: they send whole rows, as any client does
+            store.owners.claim(source.name, names, lets_clients_write=source.mode == "push" and not source.push_token)
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[Callable[[], None]] = []
 
