@@ -27,7 +27,7 @@ from tcsql.errors import SourceAway, SourceFault
 from tcsql.literals import quote_name, quote_string
 from tcsql.replication.catalogue import CatalogueTable
 from tcsql.replication.rows import RawColumn, Result
-from tcsql.replication.session import Problem, SqlSession, Wait
+from tcsql.replication.session import Problem, SqlSession, Wait, Woken
 from tcsql.replication.snapshot import BEGIN, read_snapshot
 from tcsql.replication.source import Identity, ReadKeys, ReadRange, Step
 from tcsql.replication.triggers import Wiring, trigger_problem, triggers_of
@@ -143,10 +143,12 @@ class OutboxSource(SqlSession):
                 now = time.monotonic()
                 if now >= until:
                     return step
-                if self.wait(min(self._pause_s, until - now)):
-                    self._pause_s = _FIRST_PAUSE_S
+                woken = self.wait(min(self._pause_s, until - now))
+                if woken is Woken.CALLED:
                     return step
-                self._pause_s = min(self._pause_s * 2, self.settings.poll_ms / 1000)
+                # a ring comes before the commit it tells of
+                longer_s = min(self._pause_s * 2, self.settings.poll_ms / 1000)
+                self._pause_s = _FIRST_PAUSE_S if woken is Woken.RUNG else longer_s
         except (SourceAway, SourceFault):
             self.close()
             raise

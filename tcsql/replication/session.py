@@ -7,6 +7,7 @@ shape of its rows belong together, and an ALTER waits for the few milliseconds t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -34,8 +35,16 @@ class Problem(NamedTuple):
     remedy: str
 
 
-#: Waits so many seconds at most; True: somebody has rung or wants something.
-Wait = Callable[[float], bool]
+class Woken(IntEnum):
+    """What ended a wait: the time, a ring of the doorbell, somebody who wants something of the source."""
+
+    NOT = 0
+    RUNG = 1
+    CALLED = 2
+
+
+#: Waits so many seconds at most.
+Wait = Callable[[float], Woken]
 
 
 class SqlSession:
