@@ -30,7 +30,7 @@ from typing import Final
 PAUSES_S: Final = (0.0005, 0.002, 0.010, 0.050, 0.250, 1.0, 5.0, 20.0, 60.0)
 #: Keys held at most: those hinted at in 86 s, so 11,000 different ones a second.
 MOST_KEYS: Final = 1_000_000
-#: How long no hint of a table may have been dropped before a look at all its rows is worth its cost.
+#: How long no hint of a table may have been dropped or lost before a look at all its rows is worth its cost.
 SETTLE_S: Final = 5.0
 
 #: A row: its table, and its key as the source writes it (see ``keytext``).
@@ -54,7 +54,7 @@ class Hints:
         self._where: dict[Hint, int] = {}
         #: Keys that are being read, and the queue they came from.
         self._taken: dict[Hint, int] = {}
-        #: Tables of which hints were dropped, and when the last time.
+        #: Tables of which hints were dropped or lost, and when the last time.
         self._forgotten: dict[str, float] = {}
 
     def __len__(self) -> int:
@@ -140,8 +140,12 @@ class Hints:
         for table in gone:
             self._forgotten.pop(table, None)
 
+    def lose(self, tables: Iterable[str], now: float) -> None:
+        """Hints of these tables got lost on their way here."""
+        self._forgotten.update(dict.fromkeys(tables, now))
+
     def forgotten(self, now: float) -> list[str]:
-        """Tables to be compared in full, because hints of theirs were dropped and that is over now. Each once."""
+        """Tables to be compared in full, because hints of theirs are missing and that is over now. Each once."""
         quiet = [table for table, last in self._forgotten.items() if now - last >= SETTLE_S]
         for table in quiet:
             del self._forgotten[table]

@@ -11,7 +11,7 @@ is open, a commit 86 s behind its hint, a write that fires no trigger: none leav
 
     token      always empty: there is nothing to acknowledge, and nothing is given again
     complete   no hint that has arrived waits for its first reading; not: nothing was committed that we do not know
-    unsure     a table that is newly followed, or of which hints were dropped: all its rows are to be compared
+    unsure     a table that is newly followed, or of which hints were dropped or lost: all its rows are to be compared
     heartbeat  the source's own clock, read with every step: it shows that the source answers, not that it calls
 
 Cost at the source: ten readings by key for each hint, those that are due at the same time in one statement.
@@ -86,8 +86,13 @@ class PushSource(SqlSession):
         self._unsure -= gone
         self._hints.drop(gone)
 
-    def hint(self, table: str, keys: Sequence[str]) -> None:
-        """Rows may be about to change. Of tables that are not followed: dropped."""
+    def hint(self, table: str, keys: Sequence[str], lost: int = 0) -> None:
+        """Rows may be about to change; of tables that are not followed: dropped.
+
+        ``lost``: hints of whatever table that whoever calls could not deliver before.
+        """
+        if lost:
+            self._hints.lose(self.readers, self._now())
         if table not in self.readers:
             return
         self._heard += len(keys)

@@ -88,6 +88,14 @@ def test_hints_above_the_bound_name_their_table_once_when_it_is_over() -> None:
     assert hints.add("a", ["2"], 5.0) is False, "a key that is held is held"
 
 
+def test_hints_that_were_lost_elsewhere_name_their_tables_too() -> None:
+    hints = Hints()
+    hints.lose(["a", "b"], 0.0)
+    hints.lose(["a"], 3.0)
+    assert hints.forgotten(SETTLE_S) == ["b"]
+    assert hints.forgotten(3.0 + SETTLE_S) == ["a"]
+
+
 def test_keys_of_tables_that_nobody_follows_are_let_go() -> None:
     hints = Hints(most=3)
     hints.add("a", ["1", "2"], 0.0)

@@ -13,6 +13,7 @@ from tcsql.replication.catalogue import read_tables
 from tcsql.replication.connection import connect
 from tcsql.replication.hints import PAUSES_S, SETTLE_S, Hints
 from tcsql.replication.push import PushSource
+from tcsql.replication.session import Woken
 from tcsql.replication.source import KeysRead, RangeRead, ReadKeys, ReadRange, Step
 from tcsql.replication.triggers import SESSION, Wiring, triggers_of
 from tcsql.sources import FollowedTable, SourceSettings
@@ -77,13 +78,13 @@ class Follower:
         self.source.follow(tables)
         assert sorted(self.step().unsure) == sorted(tables)
 
-    def _wait(self, seconds: float) -> bool:
+    def _wait(self, seconds: float) -> Woken:
         assert seconds > 0
         self.waited.append(seconds)
         if self.on_wait():
-            return True
+            return Woken.CALLED
         self.now += seconds
-        return False
+        return Woken.NOT
 
     def hint(self, table: str, *keys: str) -> None:
         self.source.hint(table, keys)
@@ -300,6 +301,14 @@ def test_hints_above_the_bound_make_their_table_unsure(follower: Follower) -> No
     assert follower.step().unsure == []
     follower.now += SETTLE_S
     assert follower.step().unsure == ["posts"]
+    assert follower.step().unsure == []
+
+
+def test_hints_that_the_caller_lost_make_all_tables_unsure(follower: Follower) -> None:
+    follower.source.hint("posts", ["1"], 17)
+    follower.source.hint("elsewhere", ["1"], 1)
+    follower.now += SETTLE_S
+    assert follower.step().unsure == ["names", "posts"]
     assert follower.step().unsure == []
 
 
