@@ -49,19 +49,15 @@ class Histogram:
 
 
 #: Counters of a source, in the order in which they are shown.
-SOURCE_COUNTERS: Final = (
-    "steps", "events", "rows_applied", "rows_gone", "rows_copied", "rows_verified", "differences", "repaired",
-    "reconnects", "hints", "problems",
-)  # fmt: skip  # one line shows what belongs together
+SOURCE_COUNTERS: Final = ("steps", "events", "rows", "gone", "reconnects", "differences", "repaired")
 
 
 class SourceMetrics:
-    """What the follower of one source counts.
+    """What the follower of one source has done since the start of the process.
 
-    ``steps``: states reached; ``events``: changes noted at the source, several of one row count; ``rows_applied`` and
-    ``rows_gone``: of changes; ``rows_copied``: of first copies and re-copies; ``differences`` and ``repaired``: rows
-    that a verification found and wrote; ``problems``: times it stopped for a person. ``lag_s``: from the source's clock
-    at a state to when its rows are readable here, of every step that changed something.
+    ``steps``: states reached; ``events``: changes noted at the source, several of one row count; ``rows`` and ``gone``:
+    what came of them; ``differences`` and ``repaired``: rows that verifications found and wrote. ``lag_s``: from when
+    a state was read to when its rows could be read here, of every step that brought changes.
 
     >>> shop = SourceMetrics()
     >>> shop.events += 2
@@ -73,9 +69,8 @@ class SourceMetrics:
     __slots__ = (*SOURCE_COUNTERS, "lag_s")
 
     def __init__(self) -> None:
-        self.steps = self.events = self.rows_applied = self.rows_gone = self.rows_copied = self.rows_verified = 0
-        self.differences = self.repaired = self.reconnects = self.hints = self.problems = 0
-        self.lag_s = Histogram((*LATENCY_BOUNDS_S, 20.0, 60.0, 300.0, 3600.0))
+        self.steps = self.events = self.rows = self.gone = self.reconnects = self.differences = self.repaired = 0
+        self.lag_s = Histogram()
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain data, for ``/status``."""

@@ -20,11 +20,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from tcsql.engine.change import Change, RowChange
 from tcsql.errors import SetupError, SourceAway, SourceFault, TCSQLError
+from tcsql.metrics import SourceMetrics
 from tcsql.replication.applying import batches
 from tcsql.replication.asyncsource import AsyncSource
 from tcsql.replication.copying import MassDeletion, TableCopy
@@ -52,19 +53,6 @@ _CLOCK_S: Final = 1.5
 _Job = TableCopy | TableVerification
 
 
-@dataclass(slots=True)
-class Counts:
-    """What a follower has done since the start of the process."""
-
-    steps: int = 0
-    events: int = 0
-    rows: int = 0
-    gone: int = 0
-    reconnects: int = 0
-    differences: int = 0
-    repaired: int = 0
-
-
 class Follower:
     """One source of the settings. Made once; ``run`` returns when it is cancelled."""
 
@@ -76,7 +64,7 @@ class Follower:
         on_fresh: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
-        self.counts = Counts()
+        self.counts = SourceMetrics()
         self.state = "connecting"
         self.reason: str | None = None
         self.remedy: str | None = None
@@ -330,6 +318,8 @@ class Follower:
         for change in step.changes.values():
             self.counts.rows += len(change.rows)
             self.counts.gone += len(change.gone)
+        if step.changes:
+            self.counts.lag_s.add(max(0.0, time.monotonic() - step.taken_s))
         if self._copies:
             self._enter("copying")
         elif not step.complete or len(pieces) > 1:

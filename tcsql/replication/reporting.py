@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tcsql.replication.follower import Counts, Follower
+from tcsql.replication.follower import Follower
 
 #: Phases of a copy in the words of an operator.
 _PHASES: Final = {"done": "following", "copy": "copying", "ask": "counting", "sweep": "sweeping"}
@@ -22,7 +22,7 @@ def report(follower: Follower, now_s: float) -> dict[str, object]:
         "lag_ms": follower.lag_ms,
         "stale": follower.is_stale(now_s),
         "tables": [_table(follower, table.name) for table in follower.settings.tables],
-        "counts": {name: getattr(follower.counts, name) for name in Counts.__slots__},
+        "counts": follower.counts.plain(),
         **({} if follower.verification is None else {"verification": follower.verification.report()}),
     }
 
