@@ -91,7 +91,7 @@ def register(cursor: Cursor, name: str) -> None:
 
 def value(cursor: Cursor, expression: str, *parameters: object) -> Any:
     """What one expression gives."""
-    cursor.execute(f"SELECT {expression}", parameters)
+    cursor.execute(f"SELECT {expression}", parameters or None)
     [(found,)] = cursor.fetchall()
     return found
 
