@@ -3,6 +3,8 @@
 # make mysql9  fetch MySQL 9 from Debian sid into the user's cache, so that tests use it too (48 MB; nothing installed)
 # make check   format, lint, types: before every commit
 # make bench   the figures of docs/benchmarks.md
+# make torture the long tests, minutes to hours: docs/torture.md
+# make bench-follow  following MySQL: copy, drain, latency, cost: docs/following-figures.md
 # make bench-peers  TCSQL beside nginx, Redis and MariaDB: docs/performance.md
 # make bench-sweep   is any list slow? every kind of query at every selectivity, for docs/performance.md
 # make loadtest      10,000 users by locust against a server of its own, see loadtest/README.md
@@ -11,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATA ?= .demo
 
-.PHONY: demo test check format bench bench-peers bench-stalls bench-sweep loadtest torture mysql9 docs clean
+.PHONY: demo test check format bench bench-follow bench-peers bench-stalls bench-sweep loadtest torture mysql9 docs clean
 
 $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,8 +28,9 @@ test: $(VENV)/.stamp
 	$(BIN)/python -m pytest
 
 torture: $(VENV)/.stamp
-	sh tests/install-servers.sh
-	TCSQL_TEST_PROFILE=torture $(BIN)/python -m pytest
+	TCSQL_TEST_PROFILE=torture sh tests/install-servers.sh
+	$(BIN)/python -m tests.replication.mysql9 || echo "MySQL 9 cannot be had here: its part is skipped"
+	TCSQL_TEST_PROFILE=torture $(BIN)/python -m pytest -p tests.torture
 
 mysql9: $(VENV)/.stamp
 	$(BIN)/python -m tests.replication.mysql9
@@ -53,6 +56,10 @@ loadtest: $(VENV)/.load
 $(VENV)/.load: $(VENV)/.stamp
 	$(BIN)/pip install --quiet --editable ".[load]"
 	touch $@
+
+bench-follow: $(VENV)/.stamp
+	sh loadtest/install-peers.sh
+	$(BIN)/python -m benchmarks.follow
 
 bench-stalls: $(VENV)/.stamp
 	$(BIN)/python -m benchmarks.stalls

@@ -9,6 +9,7 @@ command -v mariadb >/dev/null || missing="$missing mariadb-client-core"
 command -v mariadb-dump >/dev/null || missing="$missing mariadb-client"
 command -v curl >/dev/null || missing="$missing curl"
 command -v tctmgr >/dev/null || missing="$missing tokyocabinet-bin"
+[ "${TCSQL_TEST_PROFILE:-}" != torture ] || command -v sysbench >/dev/null || missing="$missing sysbench"
 [ -n "$missing" ] || exit 0
 echo "installing$missing"
 as_root=""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.replication import mysql9
+from tests.replication.following import torture
+
+collect_ignore_glob = [] if torture() else ["test_torture_*.py"]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -30,6 +30,9 @@ from tests.replication.workload_tables import SLOTS, TOTAL
 
 #: A followed table that tests write to, to know that all that was committed before is here.
 MARKER: Final = "CREATE TABLE marker (id INT PRIMARY KEY, n BIGINT NOT NULL) ENGINE=InnoDB"
+#: The account that is followed with; setup grants what it needs.
+USER: Final = "tcsql"
+PASSWORD: Final = "right-words-7"
 _SETTLE_S: Final = 60.0
 _NEXT: Final = count(1)
 
@@ -55,7 +58,7 @@ class Node:
 
     def write_config(self) -> None:
         """``[source.shop]``, with the options as they are now."""
-        url = f"mysql://root@localhost/{self.database}?unix_socket={self.server.socket}"
+        url = f"mysql://{USER}:{PASSWORD}@localhost/{self.database}?unix_socket={self.server.socket}"
         options = {"url": url, "tables": self.tables, **self.options}
         lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]  # TOML writes these as JSON does
         self.config.write_text("\n".join(["[source.shop]", *lines, self.extra]) + "\n")
@@ -65,9 +68,21 @@ class Node:
         return finished("mysql", *arguments, "--config", str(self.config), cwd=self.directory)
 
     def setup(self) -> subprocess.CompletedProcess[str]:
-        done = self.command("setup", "--apply")
+        """What an administrator does once; the account followed with gets what it needs and no more."""
+        done = self.try_setup()
         assert done.returncode == 0, done.stdout + done.stderr
         return done
+
+    def try_setup(self) -> subprocess.CompletedProcess[str]:
+        with self.server.connect() as connection:
+            connection.cursor().execute(f"CREATE USER IF NOT EXISTS {USER}@localhost IDENTIFIED BY '{PASSWORD}'")
+        return self.command("setup", "--apply", "--grant-process", *self.as_admin())
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        return self.command("check", *self.as_admin())
+
+    def as_admin(self) -> tuple[str, str]:
+        return ("--admin-url", f"mysql://root@localhost/?unix_socket={self.server.socket}")
 
     def start(self) -> Running:
         assert self.running is None

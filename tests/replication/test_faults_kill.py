@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pymysql
 import pytest
@@ -20,7 +19,7 @@ from tests.replication.following import Node, Watcher, following, torture
 from tests.replication.workload import Workload
 from tests.replication.workload_tables import SCHEMA, prepare
 
-Connection = pymysql.connections.Connection[Any]
+Connection = pymysql.connections.Connection
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pymysql
 import pytest
@@ -15,7 +14,7 @@ from tests.mariadb import MariaDB
 from tests.replication.following import Node, following, torture
 from tests.replication.mysql9 import MySQL9, needs_mysql9
 
-Connection = pymysql.connections.Connection[Any]
+Connection = pymysql.connections.Connection
 TABLE = "CREATE TABLE posts (id INT PRIMARY KEY, uid INT NOT NULL, title VARCHAR(40), KEY (uid)) ENGINE=InnoDB"
 WORDS = """CREATE TABLE words (word VARCHAR(20) NOT NULL, part CHAR(4) NOT NULL, n INT, PRIMARY KEY (word, part))
     ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"""

@@ -13,9 +13,9 @@ import pymysql
 import pytest
 
 from tests.mariadb import MariaDB
-from tests.replication.following import Node, following
+from tests.replication.following import PASSWORD, USER, Node, following
 
-Connection = pymysql.connections.Connection[Any]
+Connection = pymysql.connections.Connection
 TABLE = "CREATE TABLE posts (id INT PRIMARY KEY, n INT NOT NULL) ENGINE=InnoDB"
 
 
@@ -132,28 +132,25 @@ def test_writes_of_clients_are_refused_and_those_of_the_source_are_not(node: Nod
 
 
 def test_a_password_that_is_wrong_is_told_with_what_to_do_and_reads_go_on(node: Node, server: MariaDB) -> None:
-    run(
-        server,
-        "CREATE OR REPLACE USER reader@localhost IDENTIFIED BY 'right'",
-        "GRANT ALL ON shop.* TO reader@localhost",
-        "GRANT PROCESS ON *.* TO reader@localhost",
-    )
     node.stop()
-    node.options["url"] = f"mysql://reader:wrong@localhost/shop?unix_socket={server.socket}"
+    node.options["url"] = f"mysql://{USER}:other-words-8@localhost/shop?unix_socket={server.socket}"
     node.write_config()
     node.start()
     node.wait_for(lambda: node.status()["state"] == "stopped")
     status = node.status()
-    assert "reader" in status["reason"]
+    assert USER in status["reason"]
     assert "password" in f"{status['reason']} {status['hint']}"
-    assert "wrong" not in json.dumps(status) + node.log()
+    assert "other-words-8" not in json.dumps(status) + node.log()
     assert count(node) == 200
     assert node.live.get("command=select&table=posts&limit_max=1").headers["tcsql-stale"]
     time.sleep(1.5)
     assert told(node, "is stopped") == 1
-    run(server, "ALTER USER reader@localhost IDENTIFIED BY 'wrong'")
-    node.wait_until_following()
-    node.assert_equal()
+    run(server, f"ALTER USER {USER}@localhost IDENTIFIED BY 'other-words-8'")
+    try:
+        node.wait_until_following()
+        node.assert_equal()
+    finally:
+        run(server, f"ALTER USER {USER}@localhost IDENTIFIED BY '{PASSWORD}'")
 
 
 def test_a_right_that_is_missing_is_told_with_the_statement_that_grants_it(node: Node, server: MariaDB) -> None:
@@ -233,7 +230,7 @@ def test_an_account_of_triggers_that_is_dropped_is_told(node: Node, server: Mari
         cursor.execute(f"DROP USER '{user}'@'{host}'")
         with pytest.raises(pymysql.err.OperationalError):
             cursor.execute("INSERT INTO posts VALUES (5000,1)")
-    done = node.command("check")
+    done = node.check()
     assert done.returncode != 0
     assert user in done.stdout + done.stderr
     node.setup()

@@ -6,7 +6,6 @@ One node follows a table for each test; it looks at the tables once a second.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pymysql
 import pytest
@@ -15,7 +14,7 @@ from tests.mariadb import MariaDB
 from tests.replication.following import Node, following
 from tests.replication.mysql9 import MySQL9, needs_mysql9
 
-Connection = pymysql.connections.Connection[Any]
+Connection = pymysql.connections.Connection
 PLAIN = "(id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40)) ENGINE=InnoDB"
 NAMES = ("added", "dropped", "renamed_column", "retyped", "moved", "swapped", "truncated", "bare", "changed")
 PARTED = """CREATE TABLE parted (id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40)) ENGINE=InnoDB
@@ -144,7 +143,7 @@ def test_a_lost_trigger_is_told_and_what_was_missed_is_copied(node: Node, writer
     run(writer, "DELETE FROM bare WHERE id = 5")
     node.wait_for(lambda: "trigger" in problem_of(node, "bare"))
     assert "tcsql mysql setup" in problem_of(node, "bare")
-    assert node.command("check").returncode != 0
+    assert node.check().returncode != 0
     others_follow(node, writer, "bare")
     node.setup()
     node.wait_until_equal(["bare"])
