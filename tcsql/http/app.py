@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tcsql.http.endpoints import Api
-from tcsql.http.messages import Body, Disconnected, Head, Reply
+from tcsql.http.messages import LOST_HEADER, Body, Disconnected, Head, Reply, lost_of
 
 #: Bytes of a file per write: a few of them fit into the socket's buffer.
 _PIECE_BYTES: Final = 262_144
@@ -51,7 +51,7 @@ def _head(scope: Scope) -> Head:
     method = scope["method"]
     if method != "POST":
         return Head(method, scope["path"], scope["query_string"])
-    named = {b"content-type": "", b"content-encoding": "", b"content-length": "", b"authorization": ""}
+    named = dict.fromkeys((b"content-type", b"content-encoding", b"content-length", b"authorization", LOST_HEADER), "")
     for name, value in scope["headers"]:
         if name in named:
             named[name] = value.decode("latin-1")
@@ -64,6 +64,7 @@ def _head(scope: Scope) -> Head:
         named[b"content-encoding"].strip().lower(),
         int(length) if length.isdecimal() else None,
         named[b"authorization"],
+        lost_of(named[LOST_HEADER]),
     )
 
 

@@ -11,6 +11,8 @@ from typing import Final
 
 import httptools
 
+from tcsql.http.messages import LOST_HEADER, lost_of
+
 #: A body that lies in one buffer is far shorter.
 MOST_LENGTH_DIGITS: Final = 9
 
@@ -25,6 +27,7 @@ class Block:
     content_type: str = ""
     content_encoding: str = ""
     authorization: str = ""
+    lost: int = 0
 
 
 class _Vetting:
@@ -48,7 +51,7 @@ class _Vetting:
 #: Headers that make a request more than its request line and a body.
 _NOT_ORDINARY: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
 #: Headers that the endpoints look at.
-_READ: Final = frozenset({b"content-length", b"content-type", b"content-encoding", b"authorization"})
+_READ: Final = frozenset({b"content-length", b"content-type", b"content-encoding", b"authorization", LOST_HEADER})
 
 
 def vet(data: bytes) -> Block | None:
@@ -73,4 +76,5 @@ def vet(data: bytes) -> Block | None:
         found.get(b"content-type", b"").decode("latin-1"),
         found.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
         found.get(b"authorization", b"").decode("latin-1"),
+        lost_of(found.get(LOST_HEADER, b"").decode("latin-1")),
     )

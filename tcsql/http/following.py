@@ -48,8 +48,8 @@ class Followers(Protocol):
     def act(self, source: str, action: str, table: str | None = None) -> dict[str, object]:
         """Begin what an operator asks for; the state after it. Raises errors for callers."""
 
-    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str]) -> int:
-        """Rows may have changed; how many hints were taken. Raises errors for callers."""
+    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str], lost: int = 0) -> int:
+        """Rows may have changed; how many hints were taken. ``lost``: others before were not. Raises caller errors."""
 
 
 class NoFollowers:
@@ -67,7 +67,7 @@ class NoFollowers:
     def act(self, source: str, action: str, table: str | None = None) -> dict[str, object]:
         raise _no_source(source, ())
 
-    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str]) -> int:
+    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str], lost: int = 0) -> int:
         raise _no_source(source, ())
 
 
@@ -143,7 +143,7 @@ class HintReader:
             keys = body.decode("ascii").split("\n")
         except UnicodeDecodeError as error:
             raise BadRequest(f"the keys are not ASCII at byte {error.start}", "they are made by the triggers") from None
-        return followers.hint(source, token.strip().encode(), table, keys)
+        return followers.hint(source, token.strip().encode(), table, keys, head.lost)
 
     def _target(self, query: bytes) -> _Target:
         parameters = of_query(query)

@@ -22,13 +22,30 @@ JSON_HEADERS: Final[tuple[Header, ...]] = (
 CLOSE: Final[Header] = (b"connection", b"close")
 
 
+#: Comes with a hint whose sender could not deliver others before.
+LOST_HEADER: Final = b"tcsql-lost"
+_MOST_DIGITS: Final = 18
+
+
+def lost_of(value: str) -> int:
+    """The number in ``TCSQL-Lost``; 0 for what is none.
+
+    >>> lost_of("17"), lost_of(""), lost_of("-1"), lost_of("9" * 40)
+    (17, 0, 0, 999999999999999999)
+    """
+    return int(value[:_MOST_DIGITS]) if value.isascii() and value.isdigit() else 0
+
+
 class Disconnected(Exception):
     """The client went away while its body was read: raised by a lane's ``Body``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A request without its body. ``path`` is percent-decoded, ``query`` raw; media types are as sent."""
+    """A request without its body. ``path`` is percent-decoded, ``query`` raw; media types are as sent.
+
+    ``lost``: how many hints whoever sends this one could not deliver before.
+    """
 
     method: str
     path: str
@@ -37,6 +54,7 @@ class Head:
     content_encoding: str = ""
     content_length: int | None = None
     authorization: str = ""
+    lost: int = 0
 
     @property
     def media_type(self) -> str:

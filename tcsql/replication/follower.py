@@ -124,10 +124,10 @@ class Follower:
         self.verification = Verification(held, _VERIFY_ROWS, repair)
         return True
 
-    def hint(self, table: str, keys: Sequence[str]) -> None:
-        """A push source heard that rows may have changed."""
+    def hint(self, table: str, keys: Sequence[str], lost: int = 0) -> None:
+        """A push source heard that rows may have changed; ``lost``: and before of others, which did not get here."""
         if self._source is not None:
-            self._source.hint(table, keys)
+            self._source.hint(table, keys, lost)
 
     # --- running ----------------------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class Followers:
         if not follower.verify(tables, repair):
             raise Busy(f"source {follower.name} is being verified already", "GET /sources tells how far it is")
 
-    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str]) -> int:
+    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str], lost: int = 0) -> int:
         """Rows of a push source may have changed. Raises NotFound, Unauthorized, UnknownTable."""
         follower = self._named(source)
         settings = follower.settings
@@ -133,7 +133,7 @@ class Followers:
             raise Unauthorized("the token of the hint is not that of the source", "push_token and push.conf must agree")
         if settings.table(table) is None:
             raise UnknownTable(f'source {source} follows no table "{table[:64]}"')
-        follower.hint(table, keys)
+        follower.hint(table, keys, lost)
         return len(keys)
 
     def _named(self, source: str) -> Follower:

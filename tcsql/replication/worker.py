@@ -44,7 +44,7 @@ _RING_BYTES: Final = 64
 class HintedSource(Source, Protocol):
     """A source that is told which rows to look at."""
 
-    def hint(self, table: str, keys: Sequence[str]) -> None: ...
+    def hint(self, table: str, keys: Sequence[str], lost: int = 0) -> None: ...
 
 
 def make_source(settings: SourceSettings, base: Path | None, wait: Wait) -> Source:

@@ -26,6 +26,8 @@ from tcsql.replication.source import Identity, ReadKeys, ReadRange, Rows, Step, 
 from tcsql.sources import SourceSettings
 
 _PROGRAM: Final = "tcsql.replication.worker"
+#: Bytes of hints that may wait for the process to listen.
+MOST_WAITING: Final = 8 << 20
 #: What a process has time for to end in order.
 _END_S: Final = 2.0
 #: Buffers of the event loop; a frame above is put together of several.
@@ -44,6 +46,8 @@ class SourceProcess:
         self._stderr: asyncio.Task[str] | None = None
         self._asking = asyncio.Lock()
         self._is_broken = False
+        #: Hints that did not get to the process.
+        self._lost = 0
 
     @property
     def pid(self) -> int | None:
@@ -64,10 +68,19 @@ class SourceProcess:
     async def step(self, wait_s: float, acknowledged: bytes, read: ReadRange | ReadKeys | None) -> Step:
         return await self._ask(("step", wait_s, acknowledged, read))  # type: ignore[no-any-return]  # the same
 
-    def hint(self, table: str, keys: Sequence[str]) -> None:
-        """Rows may have changed; lost when there is no process, after which all rows are compared anyway."""
-        if self._writer is not None and not self._is_broken:
-            self._writer.write(frame(("hint", table, list(keys))))
+    def hint(self, table: str, keys: Sequence[str], lost: int = 0) -> None:
+        """Rows may have changed; dropped when there is no process, after which all rows are compared anyway.
+
+        A process that is in a long statement does not listen; hints above ``MOST_WAITING`` bytes count as lost.
+        """
+        if self._writer is None or self._is_broken:
+            return
+        self._lost += lost
+        if self._writer.transport.get_write_buffer_size() > MOST_WAITING:
+            self._lost += len(keys)
+            return
+        self._writer.write(frame(("hint", table, list(keys), self._lost)))
+        self._lost = 0
 
     async def close(self) -> None:
         """End the process, in order if it is idle; never raises."""

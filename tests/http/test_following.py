@@ -62,14 +62,14 @@ class FakeFollowers:
             raise NotFound("no such table")
         return {"name": source, "state": "following", "verification": {"state": "running"}}
 
-    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str]) -> int:
+    def hint(self, source: str, token: bytes, table: str, keys: Sequence[str], lost: int = 0) -> int:
         if source != "shop":
             raise NotFound(f'no source "{source}"')
         if token != b"secret":
             raise Unauthorized("another token")
         if table == "full":
             raise Overloaded("too many hints")
-        self.asked.append((table, *keys))
+        self.asked.append((table, *keys, *([f"{lost} lost"] if lost else [])))
         return len(keys)
 
 
@@ -317,6 +317,18 @@ def test_hints_are_handed_on_key_by_key(serve: Callable[..., None]) -> None:
             assert followers.asked == [("posts", *keys)]
         assert (await served.ask(HINT, b"1", "authorization: bearer  secret"))[0] == 202
         assert served.metrics.plain()["requests"] == {"hint": {"202": 6}}
+
+    serve(work, followers)
+
+
+def test_hints_that_were_lost_before_are_told(serve: Callable[..., None]) -> None:
+    followers = FakeFollowers()
+
+    async def work(served: Served) -> None:
+        for told, known in ((b"TCSQL-Lost: 17", ("17 lost",)), (b"tcsql-lost: 0", ()), (b"TCSQL-Lost: -1", ())):
+            followers.asked.clear()
+            assert (await served.ask(HINT, b"1", TOKEN, told.decode()))[0] == 202
+            assert followers.asked == [("posts", "1", *known)]
 
     serve(work, followers)
 

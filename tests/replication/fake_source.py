@@ -145,7 +145,7 @@ class FakeSource:
         last = str(chosen[-1]) if len(chosen) == read.limit else None
         return RangeRead(read.table, self.server.rows_of(read.table, chosen), last)
 
-    def hint(self, table: str, keys: Sequence[str]) -> None:
+    def hint(self, table: str, keys: Sequence[str], lost: int = 0) -> None:
         """Nobody pushes here."""
         raise SourceAway("no hints")
 
