@@ -66,6 +66,8 @@ class SourceProcess:
         await self._ask(("follow", list(tables)))
 
     async def step(self, wait_s: float, acknowledged: bytes, read: ReadRange | ReadKeys | None) -> Step:
+        if self._lost:
+            self.hint("", ())  # nobody else may have to say anything for long
         return await self._ask(("step", wait_s, acknowledged, read))  # type: ignore[no-any-return]  # the same
 
     def hint(self, table: str, keys: Sequence[str], lost: int = 0) -> None:
