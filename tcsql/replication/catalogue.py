@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from tcsql.engine.change import CreateTable
-from tcsql.engine.schema import TableSchema
+from tcsql.engine.schema import NAME, TableSchema
 from tcsql.errors import CallerError, SourceFault, did_you_mean
 from tcsql.literals import quote_name
 from tcsql.replication.grants import Query
@@ -305,13 +305,17 @@ def schema_of(table: CatalogueTable, columns: Sequence[str] = ()) -> TableSchema
     Raises SourceFault for a table that cannot be kept (no primary key, a column that is not there).
     """
     kept = {column.name for column in chosen_columns(table, columns)}
+    unknown = [column.name for column in table.columns if column.name not in kept and not NAME.fullmatch(column.name)]
     try:
-        [change] = changes_of(table.create_sql, lambda name: None)
+        [change] = changes_of(_without(table.create_sql, unknown), lambda name: None)
     except CallerError as error:
         raise SourceFault(f"table {table.name} cannot be kept here: {error.message}", error.hint) from error
     if not isinstance(change, CreateTable):
         raise SourceFault(f"{table.name} is no table", "views and sequences have no rows of their own to follow")
     schema = change.schema
+    lost = kept.difference(schema.names)
+    if lost:  # computed from a column that was left out for its name
+        raise SourceFault(f"columns of {table.name} cannot be read: {', '.join(sorted(lost))}", "leave them out, too")
     return schema.with_(
         name=table.name,
         columns=tuple(column for column in schema.columns if column.name in kept),
@@ -319,6 +323,19 @@ def schema_of(table: CatalogueTable, columns: Sequence[str] = ()) -> TableSchema
         auto_increment=1,
         notes=tuple(note for note in schema.notes if not note.startswith("FOREIGN KEY")),
     )
+
+
+def _without(create_sql: str, names: Sequence[str]) -> str:
+    """A table's text without columns whose names cannot be columns here, and without the keys over them.
+
+    SHOW CREATE TABLE gives each definition a line of its own.
+    """
+    if not names:
+        return create_sql
+    head, *lines = create_sql.split("\n")
+    end = next(place for place, line in enumerate(lines) if line.startswith(")"))
+    kept = [line.rstrip(",") for line in lines[:end] if not any(quote_name(name) in line for name in names)]
+    return "\n".join([head, ",\n".join(kept), *lines[end:]])
 
 
 def definition_of(table: CatalogueTable, columns: Sequence[str] = (), where: str = "", zone: str = "") -> str:

@@ -213,11 +213,6 @@ def _table(facts: Facts, settings: SourceSettings, table: CatalogueTable, follow
     if table.kind not in ("BASE TABLE", "SYSTEM VERSIONED"):
         yield Finding(REFUSE, "no_table", name, f"{name} is a {table.kind.lower()}: it has no rows of its own")
         return
-    odd = [each for each in (name, *(column.name for column in table.columns)) if not NAME.fullmatch(each)]
-    if odd:
-        yield Finding(
-            REFUSE, "name", name, f"names have letters, digits and _ here, no digit first: {', '.join(map(repr, odd))}"
-        )
     if table.engine.lower() != "innodb":
         why = "a rolled back change stays there, and its note does not"
         statement = f"ALTER TABLE {qualified} ENGINE=InnoDB"
@@ -260,6 +255,7 @@ def _key(table: CatalogueTable, settings: SourceSettings, qualified: str) -> Ite
     problem = key_problem(columns, settings.time_zone)
     if problem is not None:
         yield Finding(REFUSE, "key_type", name, f"{name} cannot be followed: {problem}")
+        return
     for column in columns:
         if form_of(column) is Form.TEXT and not column.collation.endswith("_bin"):
             yield Finding(
@@ -281,15 +277,21 @@ def _key(table: CatalogueTable, settings: SourceSettings, qualified: str) -> Ite
 def _columns(table: CatalogueTable, followed: FollowedTable) -> Iterator[Finding]:
     try:
         kept = chosen_columns(table, followed.columns)
+        odd = [column.name for column in kept if not NAME.fullmatch(column.name)]
+        if odd:
+            yield Finding(
+                REFUSE,
+                "name",
+                table.name,
+                f"names have letters, digits and _ here, no digit first; leave out of {table.name}, by its columns:"
+                f" {', '.join(map(repr, odd))}",
+            )
+        elif table.key_columns:
+            schema_of(table, followed.columns)
     except SourceFault as error:
         hint = f" ({error.hint})" if error.hint else ""
         yield Finding(REFUSE, "columns", table.name, error.message + hint)
         return
-    if table.key_columns:
-        try:
-            schema_of(table, followed.columns)
-        except SourceFault as error:
-            yield Finding(REFUSE, "schema", table.name, error.message + (f" ({error.hint})" if error.hint else ""))
     secret = [column.name for column in kept if _SECRET.search(column.name)]
     if secret:
         yield Finding(
