@@ -76,6 +76,7 @@ class Follower:
         self._connect = connect
         self._on_fresh = on_fresh
         self.position = Position()
+        self._heartbeat_s: float | None = None
         #: The position that is durable here.
         self._stored = Position()
         #: ``time.monotonic()`` of the newest complete state that is applied here; None before the first.
@@ -362,8 +363,9 @@ class Follower:
     def _now_fresh(self, step: Step) -> None:
         if step.complete and not self._copies:
             self._fresh_at = step.taken_s
-            if step.heartbeat_s is not None:
-                self.lag_ms = max(0.0, (step.source_s - step.heartbeat_s) * 1000)
+            if step.heartbeat_s is not None and step.heartbeat_s != self._heartbeat_s:
+                self._heartbeat_s = step.heartbeat_s
+                self.lag_ms = round(max(0.0, step.source_s - step.heartbeat_s) * 1000, 1)
             self._on_fresh()
 
     # --- telling ----------------------------------------------------------------------------------------------
