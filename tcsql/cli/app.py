@@ -13,7 +13,7 @@ from tcsql.cli.config import config
 from tcsql.cli.demo import demo
 from tcsql.cli.dump import dump
 from tcsql.cli.load import load
-from tcsql.cli.mysql import mysql
+from tcsql.cli.mysql_server import mysql
 from tcsql.cli.query import explain, query
 from tcsql.cli.serve import serve
 from tcsql.cli.store import backup, check

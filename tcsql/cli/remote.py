@@ -31,19 +31,29 @@ def get(url: str, path: str, query: bytes = b"") -> http.client.HTTPResponse:
 
     Raises SetupError when nobody answers, Refused for an error.
     """
+    return _ask(url, "GET", path, query)
+
+
+def document(url: str, path: str, query: bytes = b"", method: str = "GET") -> Any:
+    """The JSON that a request without a body is answered with; raises as ``get`` does."""
+    with _ask(url, method, path, query) as answer:
+        return json.loads(answer.read())
+
+
+def _ask(url: str, method: str, path: str, query: bytes) -> http.client.HTTPResponse:
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname:
         raise SetupError(f"{url} is not the address of a server", f"for example {DEFAULT_URL}")
     target = path + (f"?{query.decode('ascii')}" if query else "")
     connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET", target, headers={"Connection": "close"})  # so the response owns the socket
+        connection.request(method, target, headers={"Connection": "close"})  # so the response owns the socket
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise SetupError(f"no server answers at {url}: {reason}", "start one: tcsql serve; or use --data DIR") from None
-    if answer.status != http.client.OK:
+    if answer.status not in (http.client.OK, http.client.ACCEPTED):
         with answer:
             raise _refusal(answer.status, answer.read(1_000_000))
     return answer
