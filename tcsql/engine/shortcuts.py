@@ -109,10 +109,12 @@ def run_body(page: InKeyOrder, bits: tuple[int, int], locate: Locate, use: Use) 
         current = rows.current
         try:
             if end - start == 1:  # "the newest of": half the time of a list of one
-                joined = current[(leaf[start] & mask) + low]
+                last = (leaf[start] & mask) + low
+                joined = current[last]
             else:
                 keys = leaf[start:end]
                 joined = b",".join([current[(key & mask) + low] for key in (reversed(keys) if reverse else keys)])
+                last = (keys[0 if reverse else -1] & mask) + low if keys else 0
         except KeyError:  # not moved to this layout yet
             return careful(operands)
         index.uses += 1
@@ -120,7 +122,6 @@ def run_body(page: InKeyOrder, bits: tuple[int, int], locate: Locate, use: Use) 
         answered.rows += end - start
         if total <= limit:
             return WHOLE % (total, joined)
-        last = (leaf[start if reverse else end - 1] & mask) + low
         return FIRST_AT_KEY % (total, crc32(join(operands), shape), last, joined)
 
     return body

@@ -43,6 +43,8 @@ from tcsql.storage.store import Store
 #: A header block that is longer is not worth remembering.
 MOST_BLOCK_BYTES: Final = 2_048
 MOST_BLOCKS: Final = 1_024
+#: Lengths of bodies for which the head is kept, 0.3 KB each.
+MOST_PAGE_HEADS: Final = 4_096
 #: A longer target is none, says uvicorn's parser of them.
 MOST_HEAD_BYTES: Final = 65_535
 #: What one connection may take at once with a pipeline of requests: one of 256 KB took a second.
@@ -73,6 +75,7 @@ class Lanes:
         self._store: Store | None = None
         #: Everything in front of the length of a page, and what it was made of.
         self._page_head = b""
+        self._page_heads: dict[int, bytes] = {}
         self._head_lsn = -1
         self._head_defaults: object = None
 
@@ -132,7 +135,14 @@ class Lanes:
         if store.durable_lsn != self._head_lsn or default_headers is not self._head_defaults:
             self._head_lsn, self._head_defaults = store.durable_lsn, default_headers
             self._page_head = _head(200, default_headers, self.api.page_headers()) + b"content-length: "
-        return b"%b%d\r\n\r\n%b" % (self._page_head, len(body), body)
+            self._page_heads.clear()
+        length = len(body)
+        head = self._page_heads.get(length)  # a third of the time of writing the length
+        if head is None:
+            head = b"%b%d\r\n\r\n" % (self._page_head, length)
+            if len(self._page_heads) < MOST_PAGE_HEADS:
+                self._page_heads[length] = head
+        return head + body
 
 
 def _head(status: int, default_headers: list[Header], headers: tuple[Header, ...]) -> bytes:
@@ -260,6 +270,7 @@ class Connection(HttpToolsProtocol):
             vetted.content_encoding,
             vetted.content_length,
             vetted.authorization,
+            vetted.lost,
         )
         self._awaited = vetted
         if self._lanes.api.post_now(head_of, data[end:stop], self._on_written):

@@ -190,6 +190,12 @@ def test_a_seed_query_is_known_after_one_answer_with_all_other_operands(server: 
     assert server.known.request(request(seed % 3, b"Host: y\r\n")) is None, "another header block is another request"
 
 
+def test_a_list_without_conditions_is_known_as_a_whole_request(server: Server) -> None:
+    text = b"command=select&limit_skip=2&limit_max=3"
+    server.ask(request(text))
+    assert server.known.request(request(text)) == server.careful(text)
+
+
 ODD = (
     b"5", b"05", b"-5", b"+5", b"5.0", b"", b"abc", b"9" * 18, b"9" * 19, b"9" * 40, b"1e3", b"%35", b"5%20",
     b"\xc3\xa9",    b"5|", b"5||", b"5:6", b"5&x", b"5%26", b"5\\|6", b"blogid", b"NULL", b"5|idtype:STREQ:5",
