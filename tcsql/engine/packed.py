@@ -87,13 +87,14 @@ class BlockList:
         return self._start(place) + bisect_right(self._blocks[place], key)
 
     def stretch(self, low: Any, high: Any) -> tuple[Any, int, int]:
-        """The keys from low up to, not including, high: a list or array that holds them, mostly one block, and where."""
+        """The keys from low up to, not including, high: a list or array that holds them, mostly a block, and where."""
         place = bisect_left(self._maxes, low)
         if place == len(self._blocks):
             return (), 0, 0
         block = self._blocks[place]
         start = bisect_left(block, low)
-        near = start + 16 if start + 16 < len(block) else len(block)  # most stretches are shorter: 4 steps, not 11
+        # Most stretches are shorter: 4 steps instead of 11.
+        near = start + 16 if start + 16 < len(block) else len(block)  # noqa: FURB136  # min() takes 0.1 us
         end = bisect_left(block, high, start, near)
         if end == near:
             if high > self._maxes[place]:
