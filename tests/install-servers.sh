@@ -1,6 +1,7 @@
 #!/bin/sh
 # The real programs that the tests compare with, from Debian's packages: MariaDB (never started as a service), Tokyo
-# Cabinet's table tool, and curl, with which the documented requests are made. Does nothing when they are there.
+# Cabinet's table tool, and curl, with which the documented requests are made; and a C compiler for mysql_udf_sync.
+# Does nothing when they are there.
 set -eu
 PATH="$PATH:/usr/sbin"
 missing=""
@@ -10,6 +11,9 @@ command -v mariadb-dump >/dev/null || missing="$missing mariadb-client"
 command -v curl >/dev/null || missing="$missing curl"
 command -v tctmgr >/dev/null || missing="$missing tokyocabinet-bin"
 [ "${TCSQL_TEST_PROFILE:-}" != torture ] || command -v sysbench >/dev/null || missing="$missing sysbench"
+command -v cc >/dev/null || missing="$missing gcc"
+[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+command -v make >/dev/null || missing="$missing make"
 [ -n "$missing" ] || exit 0
 echo "installing$missing"
 as_root=""

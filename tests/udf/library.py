@@ -44,9 +44,9 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class Loader:
-    """A MariaDB with the library. ``conf``: the file it reads."""
+    """A server with the library. ``conf``: the file it reads."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, kind: type[MariaDB] = MariaDB) -> None:
         self.conf = directory / "push.conf"
         self.build = directory / "build"
         self._plugins = directory / "plugins"
@@ -54,7 +54,7 @@ class Loader:
         done = make(f"BUILD={self.build}", f"CONF={self.conf}")
         assert done.returncode == 0, done.stderr
         # without a cache of threads a connection's thread ends with it, and with the thread its connection to us
-        self.server = MariaDB(
+        self.server = kind(
             f"--plugin-dir={self._plugins}", "--thread-cache-size=0", "--log-bin-trust-function-creators=1"
         )
         self._count = 0

@@ -11,7 +11,7 @@ from tests.udf.library import Cursor, Loader, info, takes, value
 from tests.udf.receiver import Behaviour, Receiver, until
 
 #: How long a stall is in these tests. Where nothing is to stall, the limit is far above what a busy machine needs.
-STALL_S = 0.15
+STALL_S = 0.2
 LIMIT_S = 5.0
 
 
