@@ -59,6 +59,12 @@ LockWait = Annotated[
 
 _LOCK_WAIT_S: Final = 5
 _LOCK_WAIT_TIMEOUT: Final = 1205
+#: What to do when the server refuses a statement of ours.
+_HINTS: Final = {
+    1419: "use an account with SUPER: --admin-url; or run there: SET GLOBAL log_bin_trust_function_creators = 1",
+    1126: "install the library: make install in mysql_udf_sync, see its README",
+    **dict.fromkeys((1044, 1142, 1227, 1370), "use an account that may: --admin-url mysql://root@…"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +114,14 @@ def _session(
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
             raise SetupError(f"cannot read {admin_password}: {why}") from None
-    with connect(
-        chosen.settings, base=chosen.base, url=admin_url, password=password, lock_wait_s=lock_wait_s
-    ) as connection:
-        yield connection
+    _ = chosen.database  # a url without one is told of before anything is connected to
+    try:
+        with connect(
+            chosen.settings, base=chosen.base, url=admin_url, password=password, lock_wait_s=lock_wait_s
+        ) as connection:
+            yield connection
+    except SourceAway as error:  # whoever runs a command is there to try again
+        raise SetupError(f"source {chosen.settings.name}: {error.message}", error.hint) from None
 
 
 def _facts(chosen: Chosen, connection: Connection) -> Facts:
@@ -168,7 +178,8 @@ def _run(chosen: Chosen, connection: Connection, plan: Sequence[Statement], appl
         try:
             connection.query(statement.sql)
         except SourceFault as error:
-            raise SourceFault(f"{error.message}, for: {statement.sql}", error.hint, **error.extra) from None
+            hint = _HINTS.get(int(error.extra.get("errno", 0)), error.hint)
+            raise SourceFault(f"{error.message}, for: {statement.sql}", hint, **error.extra) from None
         except SourceAway as error:
             if error.extra.get("errno") != _LOCK_WAIT_TIMEOUT:
                 raise
