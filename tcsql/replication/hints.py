@@ -31,7 +31,7 @@ PAUSES_S: Final = (0.0005, 0.002, 0.010, 0.050, 0.250, 1.0, 5.0, 20.0, 60.0)
 #: Keys held at most: those hinted at in 86 s, so 11,000 different ones a second.
 MOST_KEYS: Final = 1_000_000
 #: How long no hint of a table may have been dropped or lost before a look at all its rows is worth its cost.
-SETTLE_S: Final = 5.0
+SETTLE_S: Final = 2.0
 
 #: A row: its table, and its key as the source writes it (see ``keytext``).
 Hint = tuple[str, str]

@@ -72,7 +72,9 @@ class PushSource(SqlSession):
         return self.connect()
 
     def problem_of(self, table: CatalogueTable, followed: FollowedTable) -> Problem | None:
-        """Lost or changed triggers."""
+        """Lost or changed triggers. Without a token nobody can send hints: the triggers are somebody's own then."""
+        if not self.settings.push_token:
+            return None
         expected = triggers_of(table.name, table.key_columns, self._wiring)
         text = trigger_problem(table.name, expected, table.triggers)
         return None if text is None else Problem(text, f"tcsql mysql setup {self.settings.name} --apply")

@@ -17,7 +17,7 @@ from tcsql.replication.session import Woken
 from tcsql.replication.source import KeysRead, RangeRead, ReadKeys, ReadRange, Step
 from tcsql.replication.triggers import SESSION, Wiring, triggers_of
 from tcsql.sources import FollowedTable, SourceSettings
-from tests.replication.pushing import PushServer, free_port
+from tests.replication.pushing import TOKEN, PushServer, free_port
 
 Cursor = Any
 
@@ -67,6 +67,7 @@ class Follower:
             name="shop",
             url=f"mysql://root@localhost/shop?unix_socket={server.socket}",
             mode="push",
+            push_token=TOKEN,
             tables=tuple(FollowedTable(name=name) for name in tables),
         )
         self.source = PushSource(settings, None, self._wait, lambda: self.now)
