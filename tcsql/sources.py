@@ -26,7 +26,7 @@ from tcsql.errors import SetupError, did_you_mean
 
 MODES: Final = ("outbox", "push")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_ZONE: Final = re.compile(r"[+-][0-9]{2}:[0-9]{2}|[A-Za-z_]+(?:/[A-Za-z_+\-0-9]+)*")
+_ZONE: Final = re.compile(r"[+-](?:0[0-9]|1[0-4]):[0-5][0-9]|[A-Za-z_]+(?:/[A-Za-z_+\-0-9]+)*")
 
 
 def _option(default: Any, reason: str, *, low: float = 0, high: float = 2**31, unit: str = "") -> Any:
@@ -150,6 +150,12 @@ def _source(name: str, members: dict[str, Any], where: str) -> SourceSettings:
     if not _ZONE.fullmatch(values.get("time_zone", "+00:00")):
         raise SetupError(f"{where}: time_zone is not one of MySQL's", 'for example "+00:00" or "Europe/Berlin"')
     _require_name(values.get("outbox", "outbox"), where)
+    if values.get("password_file") and values.get("password_env"):
+        raise SetupError(f"{where} has password_file and password_env", "one of them")
+    if values.get("outbox", "tcsql_outbox") in names:
+        raise SetupError(
+            f"{where}: {values['outbox']} is the outbox and among its tables", "give the outbox another name"
+        )
     return SourceSettings(name=name, tables=tables, **values)
 
 
