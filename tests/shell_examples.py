@@ -23,6 +23,8 @@ DOCUMENTED_URL = "http://127.0.0.1:3888"
 ANY = "…"
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"<!-- file: (\S+) -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: Commands that ask a running server.
+_ASKING = re.compile(r"\btcsql (?:query|explain|load|dump|backup|mysql (?:status|verify|recopy|accept))\b")
 TIMEOUT_S = 30
 
 
@@ -69,7 +71,7 @@ class Shell:
 
     def __init__(self, url: str, directory: Path) -> None:
         assert shutil.which("curl"), "curl is missing: the documented requests are made with it"
-        self._url = url
+        self.url = url
         self._directory = directory
         programs = directory / "bin"
         programs.mkdir()
@@ -87,14 +89,14 @@ class Shell:
 
     def run(self, command: str) -> str:
         """What the command prints, errors too."""
-        actual = command.replace(DOCUMENTED_URL, self._url)
-        if re.search(r"\btcsql (query|explain|load|dump|backup)\b", actual) and " --data " not in actual:
-            actual = re.sub(r"(\btcsql (?:query|explain|load|dump|backup)\b)", rf"\1 --url {self._url}", actual)
+        actual = command.replace(DOCUMENTED_URL, self.url)
+        if " --data " not in actual:
+            actual = _ASKING.sub(rf"\g<0> --url {self.url}", actual)
         done = subprocess.run(
             ["sh", "-c", actual], cwd=self._directory, env=self._environment, timeout=TIMEOUT_S, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        return "\n".join(line.rstrip() for line in done.stdout.replace(self._url, DOCUMENTED_URL).splitlines())
+        return "\n".join(line.rstrip() for line in done.stdout.replace(self.url, DOCUMENTED_URL).splitlines())
 
 
 def agrees(shown: str, printed: str) -> bool:
