@@ -74,7 +74,7 @@ class ResultReader:
         self.done = False
         self._pieces: list[bytes] = []
         self._held = 0
-        self._needed = 5
+        self._needed = 4
         self._fields: list[Field] = []
         #: Fields still to come; 0: rows come, -1: a statement's answer begins.
         self._awaited = -1
@@ -119,7 +119,7 @@ class ResultReader:
         start = position
         while True:
             if len(buffer) < position + 4:
-                self._needed = position + 5 - start
+                self._needed = position + 4 - start
                 return None
             size = _HEAD(buffer, position)[0] & _LONGEST
             end = position + 4 + size
@@ -129,7 +129,7 @@ class ResultReader:
             parts.append(buffer[position + 4 : end])
             position = end
             if size < _LONGEST:
-                self._needed = 5
+                self._needed = 4
                 packet = parts[0] if len(parts) == 1 else b"".join(parts)
                 if not packet:
                     raise ProtocolError("an empty packet")

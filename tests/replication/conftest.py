@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
+from tests.mariadb import MariaDB
 from tests.replication import mysql9
 from tests.replication.following import torture
 
 collect_ignore_glob = [] if torture() else ["test_torture_*.py"]
+
+
+@pytest.fixture(scope="session", params=[MariaDB, pytest.param(mysql9.MySQL9, marks=mysql9.needs_mysql9)])
+def any_server(request: pytest.FixtureRequest) -> Iterator[MariaDB]:
+    """MariaDB, then MySQL: one of each for all tests that neither stop it nor need options of their own."""
+    with request.param() as running:
+        yield running
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
