@@ -18,6 +18,7 @@ import pytest
 from tests.http.serving import Running, serving
 from tests.replication.following import MARKER, Node
 from tests.replication.pushing import TOKEN, PushServer, free_port
+from tests.replication.workload_tables import SCHEMA, VALUES
 
 PORT = free_port()
 POSTS = "CREATE TABLE posts (id INT PRIMARY KEY, uid INT, title VARCHAR(200), KEY (uid)) ENGINE=InnoDB"
@@ -88,13 +89,14 @@ def shop(mariadb: PushServer) -> Iterator[Any]:
         cursor = connection.cursor()
         cursor.execute(MARKER)
         cursor.execute(POSTS)
+        cursor.execute(SCHEMA["wide"])
         cursor.execute("INSERT INTO posts SELECT seq, seq % 7, CONCAT('title ', seq) FROM seq_1_to_1000")
         yield cursor
 
 
 @pytest.fixture(scope="module")
 def node(mariadb: PushServer, shop: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PushNode]:
-    with pushing(mariadb, tmp_path_factory.mktemp("push") / "node", "posts", check_s=60) as made:
+    with pushing(mariadb, tmp_path_factory.mktemp("push") / "node", "posts", "wide", check_s=60) as made:
         made.begin()
         yield made
 
@@ -114,6 +116,22 @@ def test_writes_of_all_kinds_arrive(node: PushNode, shop: Any) -> None:
         shop.execute("UPDATE posts SET id = 3 WHERE id = 4")
         shop.execute("UPDATE posts SET id = 4 WHERE id = 0")
         shop.execute("COMMIT")
+
+
+def test_values_of_all_types_arrive_as_select_gives_them(node: PushNode, shop: Any) -> None:
+    shop.execute("SET SESSION sql_mode = ''")  # zero dates, too
+    names = ",".join(VALUES)
+    marks = ",".join(["%s"] * (len(VALUES) + 1))
+    with node.by_hints():
+        for number in range(5):
+            row = [values[number % len(values)] for values in VALUES.values()]
+            shop.execute(f"INSERT INTO wide (id,{names}) VALUES ({marks})", [2**64 - 1 - number, *row])
+    assert len(node.live.rows("table=wide")) == 5
+    with node.by_hints():
+        for number in range(5):
+            changes = ",".join(f"{name} = %s" for name in VALUES)
+            row = [values[(number + 1) % len(values)] for values in VALUES.values()]
+            shop.execute(f"UPDATE wide SET {changes} WHERE id = %s", [*row, 2**64 - 1 - number])
 
 
 def test_a_row_that_is_committed_late_arrives_by_a_later_reading(node: PushNode, shop: Any) -> None:
