@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import httpx
 import pymysql
+from pymysql.converters import encoders
 
 Row = dict[str, Any]
 Rows = dict[tuple[Any, ...], Row]
@@ -60,7 +61,7 @@ _READ: Final[dict[str, tuple[str, Callable[[bytes], Any]]]] = {
 @contextmanager
 def reading(connect: Callable[..., pymysql.connections.Connection[Any]], database: str) -> Iterator[Any]:
     """A cursor whose values are bytes as the server sent them, in one snapshot and UTC."""
-    connection = connect(database, conv={}, autocommit=False, use_unicode=False)
+    connection = connect(database, conv=dict(encoders), autocommit=False, use_unicode=False)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET time_zone = '+00:00', sql_mode = ''")

@@ -129,7 +129,7 @@ def test_a_table_that_was_swapped_needs_its_triggers_and_is_copied_then(node: No
     node.assert_equal()
 
 
-@pytest.mark.parametrize("event", ["insert", "update", "delete"])
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE", "DELETE"])
 def test_a_lost_trigger_is_told_and_what_was_missed_is_copied(node: Node, writer: Connection, event: str) -> None:
     with writer.cursor() as cursor:
         cursor.execute(
