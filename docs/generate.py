@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any, Final
 
 import typer
 
-from tcsql import errors
+from tcsql import errors, sources
 from tcsql.cli.app import EXIT_CODES, app
 from tcsql.engine.query import AggregateFunction, Operator
 from tcsql.engine.values import ClientValue, ColumnType, Kind
@@ -38,6 +39,7 @@ def pages() -> dict[str, str]:
     """Every page of the reference by its file name."""
     made = {
         "settings.md": settings_page(),
+        "sources.md": sources_page(),
         "commands.md": commands_page(),
         "http.md": http_page(),
         "operators.md": operators_page(),
@@ -109,19 +111,66 @@ def _bounds(name: str) -> str:
     return f"{about['low']} to {about['high']}" if about["high"] < 2**53 else f"from {about['low']}"
 
 
+# --- sources ----------------------------------------------------------------------------------------------------
+
+
+def sources_page() -> str:
+    return "\n\n".join([
+        "# Sources",
+        ("A source is a MySQL or MariaDB database whose tables are followed. It is a section of the configuration "
+        "file, `tcsql.toml`, under a name of your choice; a server may have several, and a table follows one. "
+        "What is misspelt or does not fit is an error at start (exit code 2). How it is set up and used: "
+        "[following MySQL](../following.md)."),
+        ('```toml\n[source.shop]\nurl = "mysql://tcsql@127.0.0.1:3306/shop"\npassword_file = "shop.password"\n'
+        'tables = ["posts", "users"]\n\n[source.shop.table.users]\ncolumns = ["id", "name"]\nwhere = "deleted = 0"\n'
+        "```"),
+        "## [source.NAME]", _source_options(sources.OPTIONS),
+        "## [source.NAME.table.TABLE]", "Where a table is special.", _source_options(sources.TABLE_OPTIONS),
+    ])  # fmt: skip
+
+
+def _source_options(options: Mapping[str, Field[Any]]) -> str:
+    rows = [
+        [_code(name), "required" if option.default is MISSING else _code(_plain_default(option.default)),
+         option.metadata["unit"], _source_values(name, option), option.metadata["reason"]]
+        for name, option in options.items()
+    ]  # fmt: skip
+    return table(["name", "default", "unit", "values", "what and why"], rows)
+
+
+def _plain_default(default: object) -> object:
+    return "" if default == () else default
+
+
+def _source_values(name: str, option: Field[Any]) -> str:
+    if name == "mode":
+        return ", ".join(_code(mode) for mode in sources.MODES)
+    if isinstance(option.default, int):
+        return f"{option.metadata['low']} to {option.metadata['high']}"
+    return "list of names" if "tuple" in str(option.type) else "text"
+
+
 # --- commands ---------------------------------------------------------------------------------------------------
 
 
 def commands() -> dict[str, Any]:
     """The commands of the program by name, as the command-line library holds them."""
     group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+    return dict(_commands_of(group))
+
+
+def _commands_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands_of(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def commands_page() -> str:
     parts = ["# Commands", "`tcsql COMMAND --help` says the same. [Exit codes](errors.md#exit-codes)."]
     for name, command in commands().items():
-        takes_settings = any(p.name == "config" for p in command.params)
+        takes_settings = {"config", *OPTIONS} <= {p.name for p in command.params}
         own = [p for p in command.params if not (takes_settings and p.name in OPTIONS)]
         usage = " ".join(["tcsql", name, "[OPTIONS]", *_arguments(own)])
         parts += [f"## tcsql {name}", f"`{usage}`", " ".join(str(command.help).split())]
@@ -177,7 +226,8 @@ def http_page() -> str:
     ]  # fmt: skip
     replies = [[name, _members(schema)] for name, schema in described["components"]["schemas"].items()
                if schema.get("type") == "object" and "properties" in schema and name != "Error"]  # fmt: skip
-    lsn = described["components"]["headers"]["Lsn"]["description"]
+    headers = [[_code(f"TCSQL-{name}"), about["description"]]
+               for name, about in described["components"]["headers"].items()]  # fmt: skip
     return "\n\n".join([
         "# HTTP",
         ("The machine-readable form of this page is `/openapi.json` of a running server. "
@@ -190,7 +240,7 @@ def http_page() -> str:
         "## Aggregates", ", ".join(_code(f.value if f is AggregateFunction.COUNT else f"{f.value}(column)")
                                    for f in AggregateFunction),
         "## Replies", table(["reply", "members"], replies),
-        f"Header `TCSQL-Lsn` of a reply: {lsn}.",
+        "## Headers of a reply", table(["header", "what"], headers),
     ])  # fmt: skip
 
 
@@ -245,8 +295,8 @@ def exit_codes() -> str:
 
 def _is_answered(kind: type[TCSQLError]) -> bool:
     """Whether any module of the program mentions the error; a code may be reserved for a later version."""
-    sources = (path for path in PACKAGE.rglob("*.py") if path.name != "errors.py")
-    return any(re.search(rf"\b{kind.__name__}\b", path.read_text(encoding="utf-8")) for path in sources)
+    modules = (path for path in PACKAGE.rglob("*.py") if path.name != "errors.py")
+    return any(re.search(rf"\b{kind.__name__}\b", path.read_text(encoding="utf-8")) for path in modules)
 
 
 def _by_code(code: str) -> type[TCSQLError]:

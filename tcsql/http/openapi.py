@@ -60,8 +60,13 @@ def openapi(settings: Settings) -> dict[str, Any]:
         "paths": {
             "/": {"get": _get(settings), "post": _post(settings)},
             "/health": _document("health", "the process answers", {"status": {"const": "ok"}}),
-            "/ready": _document("ready", "requests are served", {"ready": {"type": "boolean"}}, (503,)),
-            "/status": _document("status", "tables, indexes, lsn, memory, counters", {}, (503,)),
+            "/ready": _document(
+                "ready",
+                "requests are served, whatever the sources do; their states",
+                {"ready": {"type": "boolean"}, "sources": {"type": "object"}},
+                (503,),
+            ),
+            "/status": _document("status", "tables, indexes, sources, lsn, memory, counters", {}, (503,)),
             "/sources": {"get": _sources()},
             "/sources/{name}": {"get": _source(), "post": _act()},
             "/openapi.json": _document("openapi", "this document", {}),
