@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.serving import Running, serving
+from tests.http.serving import Running, serving, wait_for
 from tests.replication.pushing import PushServer, free_port
 
 Cursor = Any
@@ -132,6 +132,38 @@ def test_truncate_is_not_seen(feed: Running, shop: Cursor) -> None:
     shop.execute("TRUNCATE sns_feed")
     assert theirs(shop) == []
     assert len(ours(feed)) == 5
+
+
+def seen_wrong(shop: Cursor, running: Running) -> bool:
+    """Roll something back; whether it shows."""
+    shop.execute("BEGIN")
+    shop.execute("INSERT INTO sns_feed (feedid) VALUES (3)")
+    shop.execute("DELETE FROM sns_feed WHERE feedid = 1")
+    shop.execute("ROLLBACK")
+    return [row["feedid"] for row in ours(running)] == [2, 3]
+
+
+def test_a_source_without_a_token_audits_what_is_posted(mariadb: PushServer, shop: Cursor, tmp_path: Path) -> None:
+    """The table follows and takes rows all the same: what a rollback left behind goes with the next comparison."""
+    post_to(shop, OTHER_PORT)
+    shop.execute("INSERT INTO sns_feed (feedid) VALUES (1)")
+    config = tmp_path / "tcsql.toml"
+    config.write_text(
+        f"""[source.sns]
+        url = "mysql://root@localhost/sns?unix_socket={mariadb.socket}"
+        mode = "push"
+        tables = ["sns_feed"]
+        audit_s = 1
+        """
+    )
+    flags = ("--port", str(OTHER_PORT), "--config", str(config))
+    with serving(tmp_path / "data", *flags) as running:
+        wait_for(lambda: running.get("command=select&table=sns_feed").status_code == 200 and ours(running))
+        shop.execute("INSERT INTO sns_feed (feedid) VALUES (2)")
+        wait_for(lambda: ours(running) == theirs(shop))
+        assert any(seen_wrong(shop, running) for _ in range(5)), "each time a comparison came in between?"
+        wait_for(lambda: ours(running) == theirs(shop))
+        assert running.stop() == 0
 
 
 def test_what_is_written_while_nobody_listens_is_lost(shop: Cursor, tmp_path: Path) -> None:
