@@ -134,6 +134,13 @@ class SqlSession:
                 f"its engine is {table.engine}: a rollback would leave its rows changed and our notes of them undone",
                 f"run there: ALTER TABLE {quote_name(table.name)} ENGINE=InnoDB",
             )
+        silent = next((key for key in table.foreign_keys if key.acts), None)
+        if silent is not None:
+            return Problem(
+                f"foreign key {silent.name} changes its rows when {silent.parent} changes (CASCADE or SET NULL),"
+                " and no trigger is told",
+                f"run there: ALTER TABLE {quote_name(table.name)} DROP FOREIGN KEY {quote_name(silent.name)}",
+            )
         problem = self.problem_of(table, followed)
         if problem is not None:
             return problem
