@@ -8,73 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
 
-from tests.http.serving import Running, serving
-from tests.replication.following import MARKER, Node
-from tests.replication.pushing import TOKEN, PushServer, free_port
+from tests.replication.following import MARKER
+from tests.replication.pushing import SOON_S, TOKEN, PushNode, PushServer, free_port, pushing
 from tests.replication.workload_tables import SCHEMA, VALUES
 
 PORT = free_port()
 POSTS = "CREATE TABLE posts (id INT PRIMARY KEY, uid INT, title VARCHAR(200), KEY (uid)) ENGINE=InnoDB"
-#: Much longer than a hint takes, and much shorter than an audit would.
-SOON_S = 10.0
-
-
-class PushNode(Node):
-    """A node where the function in the database server finds it after each start."""
-
-    def start(self) -> Running:
-        assert self.running is None
-        flags = ("--config", str(self.config), "--port", str(PORT))
-        self.running = self._stack.enter_context(serving(self.directory / "data", *flags))
-        return self.running
-
-    def begin(self) -> None:
-        """Start, and wait until all rows have been copied, or compared where they were held already."""
-        self.start()
-        self.wait_until_following()
-        self.wait_for(lambda: self.status().get("verification", {"state": "done"})["state"] == "done")
-
-    @contextmanager
-    def by_hints(self) -> Iterator[None]:
-        """What happens inside is seen, and seen without a comparison."""
-        before = self.status()["counts"]
-        yield
-        self.wait_until_equal(timeout_s=SOON_S)
-        after = self.status()["counts"]
-        assert (after["differences"], after["reconnects"]) == (before["differences"], before["reconnects"])
-
-    def hint(self, keys: str, token: str = TOKEN, **headers: str) -> Any:
-        """What the function sends."""
-        headers = {"authorization": f"Bearer {token}", "content-type": "text/plain", **headers}
-        url = f"{self.live.url}/?command=hint&source=shop&table=posts&op=U"
-        return self.live.client.post(url, content=keys.encode(), headers=headers)
-
-
-@contextmanager
-def pushing(server: PushServer, directory: Path, *tables: str, **options: Any) -> Iterator[PushNode]:
-    directory.mkdir(exist_ok=True)
-    node = PushNode(
-        server,
-        "shop",
-        directory,
-        [*tables, "marker"],
-        "",
-        mode="push",
-        **{"push_token": TOKEN, "audit_s": 0, **options},
-    )
-    try:
-        node.write_config()
-        node.setup()
-        yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture(scope="module")
