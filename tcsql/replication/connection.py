@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ _AWAY: Final = frozenset(
         *(1205, 1213, 1317, 1412, 1020, 1969, 3024),  # lock wait, deadlock, interrupted, changed under the snapshot
     ]
 )
+_TLS_FAILED: Final = 2026
 _DENIED: Final = frozenset([1044, 1045, 1130, 1142, 1143, 1227, 1370, 1698, 1820, 1862])
 _HINTS: Final = {
     1049: "name the database in the url: mysql://user@host/database",
@@ -61,7 +63,7 @@ _HINTS: Final = {
     1290: "name the server that takes writes: rows of the outbox are deleted there",
     1298: "write time_zone as an offset such as +01:00, or load the zones there: mysql_tzinfo_to_sql",
     1836: "name the server that takes writes: rows of the outbox are deleted there",
-    2026: "tls=off in the url connects without TLS, tls=on does not compare the certificate",
+    _TLS_FAILED: "tls=off in the url connects without TLS, tls=on does not compare the certificate",
     2059: "give the account a password by mysql_native_password, ed25519 is not known here",
 }
 _ACCOUNT: Final = re.compile(r"user '([^']*)'@'([^']*)'")
@@ -199,8 +201,8 @@ class Connection:
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of one statement, none for one that gives none; cost: one round trip.
 
-        ``parameters`` are put in for ``%s`` as literals; without them a ``%`` stands for itself. Raises SourceAway,
-        SourceFault.
+        ``parameters`` are put in for ``%s`` as literals, ``%%`` is then a ``%``; without them a ``%`` is itself.
+        Raises SourceAway, SourceFault.
         """
         try:
             with self._wire.cursor() as cursor:
@@ -332,6 +334,9 @@ def fault_of(error: Exception, address: Address) -> SourceAway | SourceFault:
         place = address.unix_socket or f"{address.host}:{address.port}"
         why = getattr(error, "strerror", None) or _one_line(str(error)) or "the connection is lost"
         return SourceAway(f"{place} does not answer: {why}", errno=0)
+    cause = getattr(error, "original_exception", None)
+    if isinstance(cause, ssl.SSLError):
+        return _fault(_TLS_FAILED, getattr(cause, "verify_message", "") or str(cause.reason or cause), address)
     number, text = 0, str(error)
     if error.args and isinstance(error.args[0], int):
         number, text = error.args[0], str(error.args[-1])
@@ -345,7 +350,7 @@ def _fault(number: int, text: str, address: Address) -> SourceAway | SourceFault
     if number in _DENIED:
         return SourceFault(f"the source answers: {text}", _grant_for(number, text, address), errno=number)
     if number == 0:
-        return SourceFault(f"the source cannot be connected to: {text}", _HINTS[2026], errno=number)
+        return SourceFault(f"the source cannot be connected to: {text}", _HINTS[_TLS_FAILED], errno=number)
     return SourceFault(f"the source answers: {text} ({number})", _HINTS.get(number), errno=number)
 
 
