@@ -6,6 +6,7 @@
 #include "sender.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,21 +130,31 @@ UDF_EXPORT udf_bool tcsql_doorbell_init(udf_init *init, udf_args *args, char *me
     return prepare(init, args, message, 0, 0, "tcsql_doorbell");
 }
 
-/* tcsql_doorbell(): one datagram, without waiting. 1: it rings, or rings already (the queue is full); 0: nobody there.
- * A socket of its own for each call (3 us): there is nothing to keep, to share between threads or to close later. */
+/* One socket for the whole process, made at the first ring: it is bound to nobody, and a datagram is sent whole. */
+static int bell_socket(void) {
+    static atomic_int shared = -1;
+    int bell = atomic_load(&shared);
+    if (bell >= 0)
+        return bell;
+    int none = -1;
+    bell = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (bell >= 0 && !atomic_compare_exchange_strong(&shared, &none, bell)) {
+        close(bell); /* another thread was first */
+        return none;
+    }
+    return bell;
+}
+
+/* tcsql_doorbell(): one datagram, without waiting. 1: it rings, or rings already (the queue is full); 0: nobody there. */
 UDF_EXPORT long long tcsql_doorbell(udf_init *init, udf_args *args, char *is_null, char *error) {
     (void)init, (void)args, (void)is_null, (void)error;
     const struct config *config = sender_config();
-    if (config->doorbell_length == 0)
-        return 0;
-    int bell = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int bell = config->doorbell_length > 0 ? bell_socket() : -1;
     if (bell < 0)
         return 0;
     ssize_t sent = sendto(bell, "1", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (const struct sockaddr *)&config->doorbell,
                           config->doorbell_length);
-    bool rings = sent == 1 || errno == EAGAIN || errno == ENOBUFS;
-    close(bell);
-    return rings;
+    return sent == 1 || errno == EAGAIN || errno == ENOBUFS;
 }
 
 UDF_EXPORT udf_bool tcsql_udf_info_init(udf_init *init, udf_args *args, char *message) {
