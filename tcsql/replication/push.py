@@ -7,14 +7,14 @@ always one that was committed, and whoever forges hints makes us look, no more.
     hints -> due keys -> START TRANSACTION WITH CONSISTENT SNAPSHOT; SELECT ... WHERE key IN (...); COMMIT -> a step
 
 What this source cannot promise, and does not: that a change is heard of. A server that does not listen, a circuit that
-is open, a commit 86 s behind its hint, a write that fires no trigger: none leaves a trace at the source. Hence
+is open, a commit 81 s behind its hint, a write that fires no trigger: none leaves a trace at the source. Hence
 
     token      always empty: there is nothing to acknowledge, and nothing is given again
     complete   no hint that has arrived waits for its first reading; not: nothing was committed that we do not know
     unsure     a table that is newly followed, or of which hints were dropped or lost: all its rows are to be compared
     heartbeat  the source's own clock, read with every step: it shows that the source answers, not that it calls
 
-Cost at the source: ten readings by key for each hint, those that are due at the same time in one statement.
+Cost at the source: 13 readings by key for each hint, those that are due at the same time in one statement.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PushSource(SqlSession):
         #: Hints that have arrived since the last step.
         self._heard = 0
         self._unsure: set[str] = set()
-        #: What was last said of a row: a digest of it, or that it is gone. Nine of ten readings bring nothing new.
+        #: What was last said of a row: a digest of it, or that it is gone. Most readings bring nothing new.
         self._said: dict[tuple[str, PKey], bytes] = {}
 
     def open(self, position: bytes) -> Identity:

@@ -137,7 +137,7 @@ def test_a_late_commit_is_seen_by_a_later_reading(
         cursor.execute("COMMIT")
         while not follower.rows["posts"] and follower.now - hinted < 100:
             follower.step(wait_s=100)
-        assert follower.now - hinted <= max(5 * commit_s, 2 * PAUSES_S[0]) + 1e-6
+        assert follower.now - hinted <= max(4 * commit_s, PAUSES_S[0]) + 1e-6
 
 
 def test_a_rollback_leaves_nothing(mariadb: PushServer, follower: Follower, shop: Cursor) -> None:
