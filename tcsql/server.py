@@ -32,13 +32,14 @@ import uvicorn
 import uvloop
 
 from tcsql.engine.database import Database
-from tcsql.errors import SetupError
+from tcsql.errors import OperatorError, SetupError
 from tcsql.http.app import create_app
 from tcsql.http.endpoints import BACKUP_PREFIX, Api
 from tcsql.http.fastlane import Lanes
 from tcsql.http.following import NO_FOLLOWERS
 from tcsql.metrics import Metrics
 from tcsql.replication.followers import Followers
+from tcsql.replication.position import Position
 from tcsql.replication.workerclient import SourceProcess
 from tcsql.schemafile import adopt_schema
 from tcsql.settings import Settings, memory_bytes
@@ -47,7 +48,7 @@ from tcsql.stalls import StallMeter
 from tcsql.storage import memory
 from tcsql.storage.options import StoreOptions
 from tcsql.storage.store import Store
-from tcsql.storage.ticket import Level
+from tcsql.storage.ticket import Level, Origin
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 #: A follower that waits for a source that does not answer is not waited for longer.
@@ -160,6 +161,7 @@ class Server:
             self._announce(f"tcsql listening on {self.url}")
             store = await asyncio.to_thread(self._recover)
             await adopt_schema(store, self._settings.schema)
+            await self._forget_sources(store)
             self._open(store)
             await serving
         except _Interrupted:
@@ -221,6 +223,19 @@ class Server:
         )
         if self._followers is not None:
             self._followers.start()
+
+    async def _forget_sources(self, store: Store) -> None:
+        """Clients may write from now on what a source wrote that is not configured any more: it cannot just go on."""
+        for name in store.positions().keys() - {source.name for source in self._sources}:
+            position = store.positions()[name]
+            if not position:
+                continue
+            try:
+                await store.commit([], Origin(Level.ALWAYS, name))
+                logger.warning("source %s is not configured any more: its tables take writes from clients", name)
+            except OperatorError as error:
+                store.owners.claim(name, Position.decode(position).tables)
+                logger.warning("source %s is not configured any more, and cannot be forgotten: %s", name, error.message)
 
     async def _stop_following(self) -> None:
         if self._followers is None:

@@ -117,3 +117,53 @@ def test_durability_in_memory_copies_anew_after_a_start(mariadb: MariaDB, tmp_pa
         node.start()
         node.wait_until_following()
         node.assert_equal()
+
+
+def test_what_clients_wrote_while_a_source_was_not_configured_is_found_when_it_is_back(
+    mariadb: MariaDB, tmp_path: Path
+) -> None:
+    make_posts(mariadb, "forgotten")
+    with following(mariadb, "forgotten", tmp_path / "node", ["posts"]) as node:
+        node.settle()
+        node.stop()
+        rows = tmp_path / "posts.csv"
+        rows.write_text("id,title\n99,loaded\n")
+        loaded = finished("load", str(rows), "--data", str(node.directory / "data"), cwd=tmp_path)
+        assert (loaded.returncode, loaded.stderr.count("follows shop")) == (1, 1)
+        config = node.config.read_text()
+        node.config.write_text("")
+        server = node.start()
+        assert server.client.get(server.url + "/sources").json() == []
+        assert server.post("command=insert&table=posts", {"id": 1, "title": "mine"}).status_code == 200
+        assert "source shop is not configured any more" in node.stop()
+        loaded = finished("load", str(rows), "--data", str(node.directory / "data"), cwd=tmp_path)
+        assert loaded.returncode == 0, loaded.stderr
+        node.config.write_text(config)
+        node.start()
+        node.wait_until_following()
+        node.assert_equal()
+        assert [row["title"] for row in node.live.rows("table=posts")] == ["one", "two"]
+
+
+def test_a_table_in_the_way_is_a_persons_until_it_is_gone(mariadb: MariaDB, tmp_path: Path) -> None:
+    make_posts(mariadb, "occupied")
+    with following(mariadb, "occupied", tmp_path / "node", ["posts"], start=False) as node:
+        config = node.config.read_text()
+        node.config.write_text("")
+        server = node.start()
+        server.sql("CREATE TABLE posts (id INT PRIMARY KEY, body TEXT)")
+        server.post("command=insert&table=posts", {"id": 5, "body": "mine"})
+        node.stop()
+        node.config.write_text(config)
+        server = node.start()
+        node.wait_for(lambda: node.table_status("posts")["state"] == "blocked")
+        assert "drop it here" in node.table_status("posts")["remedy"]
+        assert server.rows("table=posts") == [{"id": 5, "body": "mine"}]
+        node.wait_for(lambda: node.status()["state"] == "following")
+        verified = finished("mysql", "verify", "shop", "--table", "posts", "--url", server.url, cwd=tmp_path)
+        assert verified.returncode == 1
+        assert "shop.posts was not compared: a table of that name is here already" in verified.stdout
+        server.sql("DROP TABLE posts")
+        node.wait_until_following()
+        node.assert_equal()
+        assert server.post("command=insert&table=posts", {"id": 5, "title": "x"}).status_code == 409

@@ -23,6 +23,7 @@ from tcsql.engine.change import Change, CreateTable, Row, Upsert
 from tcsql.engine.schema import TableSchema
 from tcsql.errors import CallerError, SetupError, TCSQLError, UnknownTable
 from tcsql.formats.records import Value
+from tcsql.replication.position import Position
 from tcsql.sql import changes_of
 from tcsql.storage import memory
 from tcsql.storage.store import Store
@@ -70,7 +71,8 @@ class Target(Protocol):
 class StoreTarget:
     """A closed store, opened by this process alone.
 
-    Indexes are left alone while rows pour in: whoever opens the store next sorts them anyway.
+    Indexes are left alone while rows pour in: whoever opens the store next sorts them anyway. Tables that follow a
+    source are refused as a server refuses them.
     """
 
     works_elsewhere = False
@@ -78,6 +80,9 @@ class StoreTarget:
     def __init__(self, directory: Path) -> None:
         memory.tune_process()
         self._store = Store.open(directory)
+        owners = self._store.owners
+        for source, position in self._store.positions().items():
+            owners.claim(source, [table for table in Position.decode(position).tables if table not in owners.of])
         self._bulk: set[str] = set()
 
     def schemas(self) -> list[TableSchema]:

@@ -19,7 +19,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -225,6 +225,7 @@ class Follower:
         database = self._store.database
         plan = reconcile(self.settings, states, self.position, database, self.identity, recopies=self._recopies)
         self._recopies.clear()
+        self.own(plan.blocked.keys() - plan.position.tables.keys())
         await self._carry_out(plan)
         self.tables = {state.name: state for state in states}
         self._report_blocked(plan.blocked)
@@ -242,6 +243,17 @@ class Follower:
                     table = database.table(name)
                     copy = TableCopy(self.name, table, position, self.settings.copy_rows, self._accepted)
                 self._copies.append(copy)
+
+    def own(self, in_the_way: Collection[str] = ()) -> None:
+        """Take writes to our tables for ourselves. ``in_the_way``: never followed; what is here of them is not ours.
+
+        Without a token triggers cannot send hints: they send whole rows, as any client does.
+        """
+        here = {schema.name for schema in self._store.database.schemas()}
+        names = [table.name for table in self.settings.tables if table.name not in here or table.name not in in_the_way]
+        shares_rows = self.settings.mode == "push" and not self.settings.push_token
+        self._store.owners.release(self.name)
+        self._store.owners.claim(self.name, names, shares_rows)
 
     async def _carry_out(self, plan: Plan) -> None:
         if plan.schema_changes or plan.position != self._stored:

@@ -42,10 +42,8 @@ class Followers:
             source.name: Follower(source, store, lambda source=source: connect(source, base), self._tell)  # type: ignore[misc]  # mypy infers no type for a lambda's default
             for source in sources
         }
-        for source in sources:
-            names = [table.name for table in source.tables]
-            # without a token triggers cannot send hints: they send whole rows, as any client does
-            store.owners.claim(source.name, names, lets_clients_write=source.mode == "push" and not source.push_token)
+        for follower in self._followers.values():
+            follower.own()
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[Callable[[], None]] = []
 
