@@ -218,11 +218,13 @@ static const char *read_file(const char *path, uid_t server, char *text) {
 }
 
 bool config_read(const char *path, uid_t server, struct config *config, char problem[PROBLEM_SIZE]) {
-    char text[MOST_FILE + 1];
-    const char *wrong = read_file(path, server, text);
-    if (wrong == NULL)
-        return config_parse(text, config, problem);
-    set_defaults(config);
-    snprintf(problem, PROBLEM_SIZE, "%.100s %s", path, wrong);
-    return false;
+    char *text = malloc(MOST_FILE + 1); /* a trigger deep in others leaves little of the thread's stack */
+    const char *wrong = text == NULL ? "cannot be read: no memory" : read_file(path, server, text);
+    bool fine = wrong == NULL && config_parse(text, config, problem);
+    if (wrong != NULL) {
+        set_defaults(config);
+        snprintf(problem, PROBLEM_SIZE, "%.100s %s", path, wrong);
+    }
+    free(text);
+    return fine;
 }
