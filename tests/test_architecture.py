@@ -48,7 +48,8 @@ LAYERS = {
 #: Packages and modules that only turn values into values.
 PURE = (
     *("tcsql.errors", "tcsql.settings", "tcsql.sources", "tcsql.metrics", "tcsql.engine", "tcsql.sql"),
-    *(f"tcsql.replication.{name}" for name in ("source", "position", "applying", "hints")),
+    *(f"tcsql.replication.{name}" for name in ("source", "position", "applying", "hints", "rows")),
+    *(f"tcsql.replication.{name}" for name in ("mapping", "tablereader", "channel", "keytext", "triggers")),
     *(f"tcsql.http.{name}" for name in ("grammar", "names", "parameters", "render", "bodies")),
 )
 #: What a pure module cannot have: a clock, the outside world, chance, waiting, a logger.

@@ -90,13 +90,16 @@ def shop(server: MariaDB, *tables: str, follow: tuple[FollowedTable, ...] = (), 
     """A database with these tables, all of them followed; ``follow``: or these in this way."""
     names = tuple(FollowedTable(name=sql.split()[2].strip("`(")) for sql in tables)
     database = f"shop{next(_NUMBERS)}"
-    with server.database(database):
-        at = Shop(server, database, tables=follow or names, **options)
-        try:
-            at.write(*tables)
-            at.set_up()
-            at.start()
-            yield at
-        finally:
-            at.source.close()
-            at.close()
+    with server.connect() as connection:
+        connection.cursor().execute(f"CREATE DATABASE {database}")
+    at = Shop(server, database, tables=follow or names, **options)
+    try:
+        at.write(*tables)
+        at.set_up()
+        at.start()
+        yield at
+    finally:
+        at.source.close()
+        at.close()
+        with server.connect() as connection:  # a new one: the test may have killed the server
+            connection.cursor().execute(f"DROP DATABASE {database}")

@@ -411,3 +411,34 @@ def test_an_outbox_that_is_not_there_names_the_command(own: Shop) -> None:
     assert caught.value.hint == "tcsql mysql setup shop --apply"
     with pytest.raises(SourceFault, match="there is no outbox tcsql_outbox"):
         own.source.open(b"")
+
+
+# -- a server of its own ----------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_crashes_gives_again_what_was_not_acknowledged() -> None:
+    """Also on a server whose binary log takes statements only, which refuses READ COMMITTED."""
+    options = ("--innodb-flush-log-at-trx-commit=1", "--log-bin=log", "--binlog-format=STATEMENT", "--sync-binlog=1")
+    with MariaDB(*options) as server, shop(server, POSTS) as at:
+        first = at.source.open(b"").server
+        at.start()
+        at.write("INSERT INTO posts VALUES (1, 1, 'a', NULL), (2, 1, 'b', NULL)")
+        assert at.step().changes["posts"].rows.pkeys == [1, 2]
+        at.write("INSERT INTO posts VALUES (3, 1, 'c', NULL)")
+        assert at.step().changes["posts"].rows.pkeys == [3]
+        assert not at.source._locks_rows_only
+        assert len(at.noted_seqs()) == 1, "without READ COMMITTED exactly the two that were seen are gone, too"
+        server.kill()
+        with pytest.raises(SourceAway):
+            at.step()
+        with pytest.raises(SourceAway):
+            at.source.open(b"")
+        server.start()
+        identity = at.source.open(b"")
+        assert identity.server == first
+        at.start()
+        assert at.step().changes["posts"].rows.pkeys == [3]
+        at.connection.close()
+        at.connection = at.another()
+        at.step()
+        assert at.noted_seqs() == []
