@@ -32,7 +32,9 @@ from tcsql.replication.provision import (
     script_of,
     session_of,
 )
+from tcsql.settings import memory_bytes
 from tcsql.sources import SourceSettings, sources_of
+from tcsql.storage.memory import available_bytes
 
 mysql = typer.Typer(
     name="mysql", help="Follow tables of MySQL and MariaDB: set up, check, remove.", no_args_is_help=True
@@ -69,10 +71,11 @@ _HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One source of the configuration and the directory that its paths are relative to."""
+    """One source of the configuration, the directory that its paths are relative to, the memory that data may take."""
 
     settings: SourceSettings
     base: Path
+    limit_bytes: int
 
     @property
     def database(self) -> str:
@@ -94,7 +97,8 @@ def chosen_sources(name: str | None, config: str | None) -> list[Chosen]:
         raise SetupError(
             f"{effective.file_name} has no source", 'write [source.shop] with url = "mysql://…" and tables'
         )
-    found = [Chosen(source, base) for source in sources if name in (None, source.name)]
+    limit = memory_bytes(effective.settings.memory_limit, available_bytes())
+    found = [Chosen(source, base, limit) for source in sources if name in (None, source.name)]
     if not found:
         names = [source.name for source in sources]
         raise SetupError(
@@ -229,7 +233,7 @@ def check(
     found = {}
     for chosen in chosen_sources(source, config):
         with _session(chosen, admin_url, admin_password_file) as connection:
-            found[chosen.settings.name] = examine(_facts(chosen, connection), chosen.settings)
+            found[chosen.settings.name] = examine(_facts(chosen, connection), chosen.settings, chosen.limit_bytes)
     if as_json:
         report = {name: {**asdict(each), "refused": each.refused} for name, each in found.items()}
         print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())

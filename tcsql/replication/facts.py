@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from tcsql.errors import SourceFault
 from tcsql.literals import quote_name, quote_string
-from tcsql.replication.catalogue import CatalogueTable, body_digest, chosen_columns, read_tables
+from tcsql.replication.catalogue import CatalogueTable, as_text, chosen_columns, read_tables
 from tcsql.replication.grants import Grants, Query, grants_of
 from tcsql.replication.triggers import FUNCTIONS, Wiring, is_own_trigger
 from tcsql.sources import FollowedTable, SourceSettings
@@ -38,11 +38,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class OwnTrigger:
-    """A trigger that was set up for this outbox, wherever it is now. ``digest``: of its body's text."""
+    """A trigger that was set up for this outbox, wherever it is now.
+
+    ``definer``: the account that it runs as, when that is known to have gone; "" else.
+    """
 
     name: str
     table: str
-    digest: str
+    definer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +178,27 @@ def _functions(query: Query) -> dict[str, str] | None:
 
 def _own_triggers(query: Query, database: str, outbox: str) -> list[OwnTrigger]:
     rows = query(
-        "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_STATEMENT FROM information_schema.TRIGGERS"
+        "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, ACTION_STATEMENT, DEFINER FROM information_schema.TRIGGERS"
         " WHERE TRIGGER_SCHEMA = %s ORDER BY TRIGGER_NAME",
         (database,),
     )
-    found = []
-    for name, table, body in rows:
-        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
-        if is_own_trigger(outbox, str(name), text):
-            found.append(OwnTrigger(str(name), str(table), body_digest(text)))
-    return found
+    own = [
+        (str(name), str(table), str(definer))
+        for name, table, body, definer in rows
+        if is_own_trigger(outbox, str(name), as_text(body))
+    ]
+    accounts = _accounts(query) if own else None
+    return [
+        OwnTrigger(name, table, "" if accounts is None or definer in accounts else definer)
+        for name, table, definer in own
+    ]
+
+
+def _accounts(query: Query) -> set[str] | None:
+    try:
+        return {f"{as_text(user)}@{as_text(host)}" for user, host in query("SELECT User, Host FROM mysql.user")}
+    except SourceFault:
+        return None
 
 
 def _is_replica(query: Query, flavour: str, version: str) -> bool | None:

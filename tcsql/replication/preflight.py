@@ -20,6 +20,7 @@ from tcsql.literals import quote_name
 from tcsql.replication.catalogue import CatalogueTable, chosen_columns, schema_of
 from tcsql.replication.facts import Account, Facts, version_of, wiring_of
 from tcsql.replication.keytext import LOOSE_CHARSETS, Form, form_of, key_problem
+from tcsql.replication.sizing import Size, size_of
 from tcsql.replication.triggers import LIBRARY, outbox_problem, triggers_of, wrong_triggers
 from tcsql.sources import FollowedTable, SourceSettings
 
@@ -31,11 +32,6 @@ NOTE: Final = "note"
 _OLDEST: Final = {"mariadb": (10, 3), "mysql": (5, 7)}
 _TESTED: Final = {"mariadb": ((10, 11),), "mysql": ((9, 7),)}
 _SECRET: Final = re.compile(r"passw|passwd|pwd|secret|token|api_?key|salt|credential|iban|card_?n|cvv", re.IGNORECASE)
-#: Bytes that a row costs besides its own, measured (docs/benchmarks.md): 304 bytes with 3 indexes for 122 of JSON.
-_ROW_OVERHEAD: Final = 116
-_INDEX_OVERHEAD: Final = 22
-#: What JSON adds to a value: quotes and a comma.
-_VALUE_OVERHEAD: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +46,6 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """A table's size. ``rows`` and ``bytes_there`` are the server's estimates, ``bytes_here`` is ours, at most."""
-
-    table: str
-    rows: int
-    bytes_there: int
-    bytes_here: int
-
-
-@dataclass(frozen=True, slots=True)
 class Preflight:
     """All findings, those that refuse first, and the sizes of the tables."""
 
@@ -71,8 +57,11 @@ class Preflight:
         return any(finding.severity == REFUSE for finding in self.findings)
 
 
-def examine(facts: Facts, settings: SourceSettings) -> Preflight:
-    """All that can be said of a source before it is followed, and again afterwards."""
+def examine(facts: Facts, settings: SourceSettings, limit_bytes: int = 0) -> Preflight:
+    """All that can be said of a source before it is followed, and again afterwards.
+
+    ``limit_bytes``: the memory that data may take here; 0: not compared.
+    """
     findings = [*_server(facts, settings), *_account(facts, settings)]
     sizes = []
     for followed in settings.tables:
@@ -81,8 +70,13 @@ def examine(facts: Facts, settings: SourceSettings) -> Preflight:
             findings.append(_missing(facts, followed))
             continue
         findings += _table(facts, settings, table, followed)
-        sizes.append(_size(facts, table, followed))
+        sizes.append(size_of(table, followed, facts.row_bytes.get(followed.name)))
     findings += _wiring(facts, settings)
+    here = sum(size.bytes_here for size in sizes)
+    if limit_bytes and here > limit_bytes:
+        findings.append(
+            Finding(WARN, "memory", "", f"the tables may take {here >> 20} MiB here, more than {limit_bytes >> 20} MiB")
+        )
     order = (REFUSE, WARN, NOTE)
     return Preflight(tuple(sorted(findings, key=lambda finding: order.index(finding.severity))), tuple(sizes))
 
@@ -303,18 +297,6 @@ def _columns(table: CatalogueTable, followed: FollowedTable) -> Iterator[Finding
         )
 
 
-def _size(facts: Facts, table: CatalogueTable, followed: FollowedTable) -> Size:
-    """Memory here from a sample of rows; without one from the length of the source's rows, which says little."""
-    there = table.bytes / table.rows if table.rows else 0.0
-    try:
-        columns, indexes = len(chosen_columns(table, followed.columns)), len(schema_of(table, followed.columns).indexes)
-    except SourceFault:
-        columns, indexes = len(table.columns), 0
-    row = facts.row_bytes.get(table.name, there) + _VALUE_OVERHEAD * columns
-    here = table.rows * (row + _ROW_OVERHEAD + _INDEX_OVERHEAD * indexes)
-    return Size(table.name, table.rows, table.bytes, int(here))
-
-
 # -- what was set up ---------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +314,14 @@ def _wiring(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
         if problem is not None:
             statement = "" if facts.outbox is None else f"DROP TABLE {quote_name(settings.outbox)}"
             yield Finding(REFUSE, "outbox", "", f"{settings.outbox} is no outbox: {problem}; {run}", statement)
+    elif facts.outbox is not None and outbox_problem(facts.outbox) is None:
+        yield Finding(
+            NOTE,
+            "outbox_unused",
+            "",
+            f"{settings.outbox} is not needed in mode {settings.mode}",
+            f"DROP TABLE {quote_name(settings.outbox)}",
+        )
     broken = False
     for followed in settings.tables:
         table = facts.tables[followed.name]
@@ -342,6 +332,16 @@ def _wiring(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
             broken = True
             shown = ", ".join(f"{name} is {how}" for name, how in wrong.items())
             yield Finding(REFUSE, "triggers", table.name, f"triggers of {table.name}: {shown}; {run}")
+    for each in facts.own_triggers:
+        if each.definer:
+            broken = True
+            yield Finding(
+                REFUSE,
+                "definer",
+                each.table,
+                f"trigger {each.name} runs as {each.definer}, an account that is not there: every {each.name[-3:]} of"
+                f" {each.table} fails; {run}",
+            )
     if broken:
         yield from _creators(facts)
 

@@ -31,7 +31,7 @@ from tcsql.replication.triggers import (
 from tcsql.sources import SourceSettings
 
 #: Findings that setup itself mends.
-_MENDED: Final = ("grant_missing", "function", "triggers")
+_MENDED: Final = ("grant_missing", "function", "triggers", "definer")
 _DELIMITER: Final = "//"
 
 
@@ -66,7 +66,8 @@ def plan_setup(facts: Facts, settings: SourceSettings, see_truncate: bool = Fals
         assert table is not None  # require_followable has seen to it
         triggers = triggers_of(table.name, table.key_columns, wiring)
         wanted.update(trigger.name for trigger in triggers)
-        wrong = wrong_triggers(triggers, table.triggers)
+        orphans = {each.name: "without its account" for each in facts.own_triggers if each.definer}
+        wrong = {**orphans, **wrong_triggers(triggers, table.triggers)}
         # a trigger of that name may sit on another table, which has been renamed: it has to go first
         elsewhere = {each.name for each in facts.own_triggers if each.table.lower() != table.name.lower()}
         for trigger in triggers:
@@ -97,10 +98,10 @@ def _make(trigger: Trigger, wrong: str, flavour: str) -> Iterator[Statement]:
         yield Statement(trigger.create_sql, purpose, compound=True)
     elif flavour == "mariadb":
         replace = trigger.create_sql.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER", 1)
-        yield Statement(replace, f"{purpose}; it was changed", compound=True)
+        yield Statement(replace, f"{purpose}; it was {wrong}", compound=True)
     else:
         yield Statement(f"LOCK TABLES {quote_name(trigger.table)} WRITE", "no write between the old one and the new")
-        yield _drop(trigger.name, "it was changed")
+        yield _drop(trigger.name, f"it was {wrong}")
         yield Statement(trigger.create_sql, purpose, compound=True)
         yield Statement("UNLOCK TABLES", "writes go on")
 

@@ -181,6 +181,45 @@ def test_sizes_come_from_a_sample_of_rows(source: AtSource) -> None:
     assert 100 <= size.bytes_here / size.rows <= 140
 
 
+def test_tables_that_take_more_than_the_memory_are_warned_of(source: AtSource) -> None:
+    source.query("CREATE TABLE posts (id INT PRIMARY KEY, a CHAR(200) DEFAULT (REPEAT('x', 200)))")
+    source.query("INSERT INTO posts (id) SELECT seq FROM seq_1_to_9000")
+    source.query("ANALYZE TABLE posts")
+    facts = source.facts()
+    assert "memory" not in {finding.code for finding in examine(facts, source.settings, 2**30).findings}
+    warned = {finding.code: finding for finding in examine(facts, source.settings, 2**20).findings}
+    assert warned["memory"].severity == WARN and "more than 1 MiB" in warned["memory"].message
+
+
+def test_triggers_whose_account_has_gone_are_found_before_a_write_fails(source: AtSource) -> None:
+    source.query("CREATE TABLE posts (id INT PRIMARY KEY)")
+    source.set_up()
+    source.query("CREATE USER leaver@localhost")
+    [(name, body)] = source.query(
+        "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS"
+        " WHERE TRIGGER_SCHEMA = DATABASE() AND EVENT_MANIPULATION = 'INSERT'"
+    )
+    source.query(f"CREATE OR REPLACE DEFINER=leaver@localhost TRIGGER {name} AFTER INSERT ON posts FOR EACH ROW {body}")
+    assert source.findings() == {}
+    source.query("DROP USER leaver@localhost")
+    with pytest.raises(SourceFault, match="definer"):
+        source.query("INSERT INTO posts VALUES (1)")
+    found = source.findings()["definer"]
+    assert found.severity == REFUSE and "leaver@localhost" in found.message and name in found.message
+    [statement] = source.set_up()
+    assert name in statement and source.findings() == {}
+    source.query("INSERT INTO posts VALUES (1)")
+
+
+def test_an_outbox_that_nothing_fills_is_noted(source: AtSource) -> None:
+    source.query("CREATE TABLE posts (id INT PRIMARY KEY)")
+    source.set_up()
+    source.settings = replace(source.settings, mode="push")
+    found = source.findings()
+    assert found["outbox_unused"].statement == "DROP TABLE `tcsql_outbox`"
+    assert set(found) == {"outbox_unused", "push_best_effort", "function", "triggers"}
+
+
 # -- the account ------------------------------------------------------------------------------------------
 
 
