@@ -81,6 +81,12 @@ class Node:
     def check(self) -> subprocess.CompletedProcess[str]:
         return self.command("check", *self.as_admin())
 
+    def ask(self, action: str, *arguments: str) -> str:
+        """``tcsql mysql verify|recopy|accept`` of the running server; must succeed."""
+        done = finished("mysql", action, "shop", *arguments, "--url", self.live.url, cwd=self.directory)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def as_admin(self) -> tuple[str, str]:
         return ("--admin-url", f"mysql://root@localhost/?unix_socket={self.server.socket}")
 

@@ -183,8 +183,7 @@ def test_another_server_behind_the_same_address_stops_it_until_somebody_says_yes
         assert "tcsql mysql accept" in node.status()["hint"]
         time.sleep(0.3)
         assert count(node) == 200
-        done = node.command("accept", "shop", "--url", node.live.url)
-        assert done.returncode == 0, done.stdout + done.stderr
+        node.ask("accept")
         node.wait_until_following()
         node.assert_equal()
         assert count(node) == 190
@@ -205,8 +204,7 @@ def test_when_more_than_half_of_the_rows_would_go_it_stops_and_asks(node: Node, 
     node.wait_for(lambda: node.status()["state"] == "asking")
     assert "tcsql mysql accept" in node.status()["hint"]
     assert count(node) == 200
-    done = node.command("accept", "shop", "--url", node.live.url)
-    assert done.returncode == 0, done.stdout + done.stderr
+    node.ask("accept")
     node.wait_until_following()
     node.assert_equal()
     assert count(node) == 50

@@ -364,6 +364,10 @@ class Workload:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    def stop(self) -> None:
+        """Writers end after their transaction."""
+        self._process.terminate()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
