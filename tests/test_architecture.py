@@ -49,6 +49,7 @@ LAYERS = {
 PURE = (
     *("tcsql.errors", "tcsql.settings", "tcsql.sources", "tcsql.metrics", "tcsql.engine", "tcsql.sql"),
     *(f"tcsql.replication.{name}" for name in ("source", "position", "applying", "hints", "rows")),
+    *(f"tcsql.replication.{name}" for name in ("catalogue", "grants", "facts", "preflight", "provision", "sizing")),
     *(f"tcsql.replication.{name}" for name in ("mapping", "tablereader", "channel", "keytext", "triggers")),
     *(f"tcsql.http.{name}" for name in ("grammar", "names", "parameters", "render", "bodies")),
 )
