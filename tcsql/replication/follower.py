@@ -383,11 +383,13 @@ class Follower:
     # --- telling ----------------------------------------------------------------------------------------------
 
     def _enter(self, state: str, error: TCSQLError | None = None) -> None:
-        """Change the state; logged when it is another one, or another reason."""
-        reason = None if error is None else error.message
-        if (state, reason) == (self.state, self.reason):
+        """Change the state. Logged when it is another one; of one that lasts, the newest reason is shown only."""
+        is_new = state != self.state
+        self.state, self.reason, self.remedy = (
+            (state, None, None) if error is None else (state, error.message, error.hint)
+        )
+        if not is_new:
             return
-        self.state, self.reason, self.remedy = state, reason, None if error is None else error.hint
         level = logging.WARNING if error is not None or state == "following" else logging.INFO
-        told = "" if reason is None else f": {reason}" + (f" ({self.remedy})" if self.remedy else "")
+        told = "" if self.reason is None else f": {self.reason}" + (f" ({self.remedy})" if self.remedy else "")
         logger.log(level, "source %s is %s%s", self.name, state, told)
