@@ -15,8 +15,11 @@ COUNT: Final = b'{"count":%d}'
 WHOLE: Final = b'{"total":%d,"next":null,"prev":null,"rows":[%b]}'
 #: The first of several pages: total, cursor, rows.
 FIRST: Final = b'{"total":%d,"next":"%b","prev":null,"rows":[%b]}'
-#: The same with a cursor in short form: total, hash, key, rows.
+#: The same with a cursor in short form: total, hash, key, rows. A hash from ``LONG_HASH`` up has eight digits anyway;
+#: written without a width it takes 0.1 us less.
 FIRST_AT_KEY: Final = b'{"total":%d,"next":"' + AT_KEY + b'","prev":null,"rows":[%b]}'
+LONG_HASH: Final = 0x1000_0000
+FIRST_AT_KEY_LONG: Final = FIRST_AT_KEY.replace(b"%08x", b"%x")
 
 
 def count(number: int) -> bytes:

@@ -63,8 +63,8 @@ class Prepared:
             found = select(operands, skip, limit) if select is not None and table.shape_version == version else None
             if found is None:
                 return None
-            answered.hits += 1
-            answered.rows += len(found[1])
+            answered.unusual += 1
+            answered.unusual_rows += len(found[1])
             return pagejson.page(*found)
 
         return body

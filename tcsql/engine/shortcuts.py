@@ -23,7 +23,7 @@ from tcsql.engine.cursors import SEPARATOR
 from tcsql.engine.heads import Head
 from tcsql.engine.index import OrderedIndex
 from tcsql.engine.operands import BoundsReader
-from tcsql.engine.pagejson import COUNT, FIRST_AT_KEY, WHOLE
+from tcsql.engine.pagejson import COUNT, FIRST_AT_KEY, FIRST_AT_KEY_LONG, LONG_HASH, WHOLE
 from tcsql.engine.places import Locate, Operands
 from tcsql.engine.table import Table
 
@@ -32,12 +32,24 @@ Body = Callable[[Operands], bytes | None]
 
 
 class Answered:
-    """Counts what has been answered: replies, and rows in them."""
+    """Counts what has been answered: replies, and rows in them. The usual ones take one addition for both."""
 
-    __slots__ = ("hits", "rows")
+    __slots__ = ("rows_of_usual", "unusual", "unusual_rows", "usual")
 
     def __init__(self) -> None:
-        self.hits = self.rows = 0
+        self.usual = self.rows_of_usual = self.unusual = self.unusual_rows = 0
+
+    @property
+    def hits(self) -> int:
+        return self.usual + self.unusual
+
+    @property
+    def rows(self) -> int:
+        return self.usual * self.rows_of_usual + self.unusual_rows
+
+    def begin_anew(self) -> None:
+        """Nothing has been answered."""
+        self.usual = self.unusual = self.unusual_rows = 0
 
 
 class Use(NamedTuple):
@@ -72,6 +84,7 @@ class Walk(NamedTuple):
 def row_body(table: Table, read: Callable[[bytes], Any], use: Use) -> Body:
     """One row by its key; ``read``: int or bytes.decode."""
     version, rows, primary, (_, careful, answered) = table.shape_version, table.rows, table.primary, use
+    answered.rows_of_usual = 1
 
     def body(operands: Operands) -> bytes | None:
         if table.shape_version != version:
@@ -81,8 +94,7 @@ def row_body(table: Table, read: Callable[[bytes], Any], use: Use) -> Body:
         except (KeyError, ValueError):  # not there, or not moved to this layout yet; or no number
             return careful(operands)
         primary.uses += 1
-        answered.hits += 1
-        answered.rows += 1
+        answered.usual += 1
         return WHOLE % (1, row)
 
     return body
@@ -92,6 +104,7 @@ def run_body(page: InKeyOrder, bits: tuple[int, int], locate: Locate, use: Use) 
     """The first page of one run; ``bits``: those of the index's codec."""
     (table, index, reverse, shape), (mask, low), (limit, careful, answered) = page, bits, use
     version, rows, join = table.shape_version, table.rows, SEPARATOR.join
+    answered.rows_of_usual = limit
 
     def body(operands: Operands) -> bytes | None:
         if table.shape_version != version:
@@ -118,11 +131,13 @@ def run_body(page: InKeyOrder, bits: tuple[int, int], locate: Locate, use: Use) 
         except KeyError:  # not moved to this layout yet
             return careful(operands)
         index.uses += 1
-        answered.hits += 1
-        answered.rows += end - start
         if total <= limit:
+            answered.unusual += 1
+            answered.unusual_rows += total
             return WHOLE % (total, joined)
-        return FIRST_AT_KEY % (total, crc32(join(operands), shape), last, joined)
+        answered.usual += 1
+        owner = crc32(join(operands), shape)
+        return (FIRST_AT_KEY if owner < LONG_HASH else FIRST_AT_KEY_LONG) % (total, owner, last, joined)
 
     return body
 
@@ -132,6 +147,7 @@ def walk_body(page: InKeyOrder, walk: Walk, use: Use) -> Body:
     (table, index, _, shape), (limit, careful, answered) = page, use
     heads, locate_exact, head_place, (place, read_bounds) = walk
     version, join = table.shape_version, SEPARATOR.join
+    answered.rows_of_usual = limit
 
     def body(operands: Operands) -> bytes | None:
         if table.shape_version != version:
@@ -148,10 +164,10 @@ def walk_body(page: InKeyOrder, walk: Walk, use: Use) -> Body:
         if matches is None or matches[2] - matches[1] <= limit:
             return careful(operands)
         index.uses += 1
-        answered.hits += 1
-        answered.rows += limit
+        answered.usual += 1
         owner = crc32(join(operands), shape)
-        return FIRST_AT_KEY % (matches[2] - matches[1], owner, first.last, first.joined)
+        page = FIRST_AT_KEY if owner < LONG_HASH else FIRST_AT_KEY_LONG
+        return page % (matches[2] - matches[1], owner, first.last, first.joined)
 
     return body
 
@@ -165,7 +181,7 @@ def count_body(table: Table, index: OrderedIndex, locate: Locate, use: Use) -> B
         if place is None:
             return None
         index.uses += 1
-        answered.hits += 1
+        answered.usual += 1
         return COUNT % (place[2] - place[1])
 
     return body

@@ -209,7 +209,7 @@ class KnownQueries:
             return
         self._answered[known.operation] += known.hits
         self._rows += known.rows
-        known.hits = known.rows = 0
+        known.begin_anew()
 
     @property
     def hits(self) -> int:
