@@ -383,8 +383,10 @@ class Follower:
     # --- telling ----------------------------------------------------------------------------------------------
 
     def _enter(self, state: str, error: TCSQLError | None = None) -> None:
-        """Change the state. Logged when it is another one; of one that lasts, the newest reason is shown only."""
+        """Change the state. Logged when it is another one; of what passes by itself, not each new reason."""
         is_new = state != self.state
+        if error is not None and state in ("stopped", "asking"):
+            is_new = is_new or error.message != self.reason
         self.state, self.reason, self.remedy = (
             (state, None, None) if error is None else (state, error.message, error.hint)
         )
