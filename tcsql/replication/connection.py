@@ -38,7 +38,8 @@ READ_TIMEOUT_S: Final = 300
 RECEIVE_BYTES: Final = 262_144
 #: Waiting for a metadata lock (an ALTER in progress) or a row; the server's default is a year for the first.
 LOCK_WAIT_S: Final = 10
-SQL_MODE: Final = "STRICT_TRANS_TABLES"  # without NO_ZERO_DATE: keys are compared with zero dates
+#: Without NO_ZERO_DATE and with invalid dates: MySQL refuses to compare a key with 2020-02-30 otherwise.
+SQL_MODE: Final = "STRICT_TRANS_TABLES,ALLOW_INVALID_DATES"
 
 _URL_PARAMETERS: Final = ("unix_socket", "tls", "tls_ca")
 _TLS: Final = ("off", "on", "verify")

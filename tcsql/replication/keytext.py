@@ -314,7 +314,7 @@ def _reader(kept: Column, column: CatalogueColumn, zone: str) -> Callable[[str],
     if form in (Form.NUMBER, Form.ZEROFILL):
         return int
     if form is Form.ENUM:
-        return lambda part: ("", *kept.type.members)[int(part)]
+        return lambda part: _member(kept.type.members, int(part))
     if form is Form.SET:
         return lambda part: _chosen(kept.type.members, int(part))
     if form is Form.BINARY:
@@ -330,6 +330,15 @@ def _scaled(part: str, scale: int) -> int:
     if len(part.partition(".")[2]) != scale:
         raise ValueError
     return int(part.replace(".", "", 1))
+
+
+def _member(members: Sequence[str], number: int) -> str:
+    """0 is what MySQL puts in place of a value that is no member; its text is empty."""
+    if number == 0 and "" not in members:
+        return ""
+    if number < 1:
+        raise ValueError
+    return members[number - 1]
 
 
 def _chosen(members: Sequence[str], bits: int) -> str:
