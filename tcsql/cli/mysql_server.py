@@ -47,7 +47,7 @@ def status(
     if not sources:
         print("no source: write [source.NAME] into tcsql.toml")
         return
-    heads = ("source", "mode", "state", "age", "stale", "changes", "differences", "server")
+    heads = ("source", "mode", "state", "age", "stale", "changes", "differ", "server")
     console().print(table_of(heads, [_source_row(source) for source in sources]))
     rows = [
         (source["name"], table["table"], table["state"], table.get("copied"), table.get("source_rows"))
@@ -73,7 +73,7 @@ def _source_row(source: Mapping[str, Any]) -> Sequence[object]:
         "yes" if source["stale"] else "no",
         counts["events"],
         counts["differences"],
-        server.get("version"),
+        f"{server['flavour']} {server['version'].partition('-')[0]}" if server else None,
     )
 
 
