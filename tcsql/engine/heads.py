@@ -26,8 +26,9 @@ GROWTH: Final = 4
 MOST_HEADS: Final = 512
 #: Of a page that a head keeps as one piece, beside its rows.
 MOST_JOINED_BYTES: Final = 4_096
-#: Rows in the heads of all shapes together, 0.1 KB each: a thousand shapes with long heads would take gigabytes.
+#: Rows in the heads of all shapes together: a thousand shapes with long heads would take gigabytes.
 MOST_ROWS: Final = 200_000
+ROW_BYTES: Final = 100
 
 
 class FirstPage:
@@ -62,6 +63,11 @@ class Head:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def held(self) -> int:
+        """Rows, and for its first page as many as take up so much."""
+        return len(self.rows) + (0 if self.first is None else 1 + len(self.first.joined) // ROW_BYTES)
+
     def load(self, table: Table, names: Sequence[str], pkeys: Sequence[PKey]) -> None:
         """Take the next rows of the run."""
         rows = table.rows.many(pkeys)
@@ -88,7 +94,9 @@ class Head:
         if len(rows) < count or sum(map(len, rows)) > MOST_JOINED_BYTES:
             return None
         lowest, highest = self._lowest_highest[0]
+        before = self.held
         self.first = FirstPage(rows, self.pkeys[count - 1], lowest[count - 1], highest[count - 1])
+        _HELD.add(self.held - before)
         return self.first
 
     def places(self, bounds: Sequence[Bounds], need: int) -> Sequence[int]:
@@ -135,7 +143,7 @@ class Heads:
     @property
     def rows(self) -> int:
         """Rows held."""
-        return sum(map(len, self.by_key.values()))
+        return sum([head.held for head in self.by_key.values()])
 
     def clear(self) -> None:
         """Let go of all heads."""
@@ -148,7 +156,7 @@ class Heads:
             self.clear()
         old = self.by_key.get(key)
         if old is not None:
-            _HELD.add(-len(old))
+            _HELD.add(-old.held)
         head = self.by_key[key] = Head(self._table.version, len(self._names))
         return head
 
