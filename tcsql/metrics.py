@@ -49,15 +49,16 @@ class Histogram:
 
 
 #: Counters of a source, in the order in which they are shown.
-SOURCE_COUNTERS: Final = ("steps", "events", "rows", "gone", "reconnects", "differences", "repaired")
+SOURCE_COUNTERS: Final = ("steps", "events", "rows", "gone", "hints", "reconnects", "differences", "repaired")
 
 
 class SourceMetrics:
     """What the follower of one source has done since the start of the process.
 
     ``steps``: states reached; ``events``: changes noted at the source, several of one row count; ``rows`` and ``gone``:
-    what came of them; ``differences`` and ``repaired``: rows that verifications found and wrote. ``lag_s``: from when
-    a state was read to when its rows could be read here, of every step that brought changes.
+    what came of them; ``hints``: keys that triggers named (mode push); ``differences`` and ``repaired``: rows that
+    verifications found and wrote. ``lag_s``: from when a state was read to when its rows could be read here, of every
+    step that brought changes.
 
     >>> shop = SourceMetrics()
     >>> shop.events += 2
@@ -69,7 +70,8 @@ class SourceMetrics:
     __slots__ = (*SOURCE_COUNTERS, "lag_s")
 
     def __init__(self) -> None:
-        self.steps = self.events = self.rows = self.gone = self.reconnects = self.differences = self.repaired = 0
+        self.steps = self.events = self.rows = self.gone = self.hints = self.reconnects = 0
+        self.differences = self.repaired = 0
         self.lag_s = Histogram()
 
     def plain(self) -> dict[str, Any]:

@@ -132,6 +132,7 @@ class Followers:
         if settings.table(table) is None:
             raise UnknownTable(f'source {source} follows no table "{table[:64]}"')
         follower.hint(table, keys, lost)
+        follower.counts.hints += len(keys)
         return len(keys)
 
     def _named(self, source: str) -> Follower:
