@@ -288,10 +288,12 @@ def connect(
     )
     try:
         wire.greet(_socket_to(address))
-    except (pymysql.Error, OSError, ValueError) as error:
+    except (pymysql.Error, OSError, ValueError, RuntimeError) as error:  # the last: a way to sign in that is not known
         raise fault_of(error, address) from None
     connection = Connection(wire, address)
     connection.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    limit = "max_statement_time" if connection.flavour == "mariadb" else "max_execution_time"
+    connection.query(f"SET SESSION {limit} = 0")
     return connection
 
 
@@ -351,7 +353,9 @@ def _fault(number: int, text: str, address: Address) -> SourceAway | SourceFault
     if number in _DENIED:
         return SourceFault(f"the source answers: {text}", _grant_for(number, text, address), errno=number)
     if number == 0:
-        return SourceFault(f"the source cannot be connected to: {text}", _HINTS[_TLS_FAILED], errno=number)
+        return SourceFault(
+            f"the source cannot be connected to: {text}", "see tls in the url, and the account's plugin", errno=number
+        )
     return SourceFault(f"the source answers: {text} ({number})", _HINTS.get(number), errno=number)
 
 

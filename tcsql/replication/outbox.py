@@ -35,6 +35,8 @@ from tcsql.sources import FollowedTable, SourceSettings
 
 #: Notes taken in one step; above, the source is catching up.
 MOST_NOTES: Final = 50_000
+#: Bytes of rows of one step, by the server's estimate of a row.
+MOST_BYTES: Final = 256_000_000
 #: The first pause after something has happened.
 _FIRST_PAUSE_S: Final = 0.0005
 #: So long the lock may still be held by a session of ours that has just died.
@@ -51,17 +53,17 @@ _CLOCK: Final = "UNIX_TIMESTAMP()+MICROSECOND(NOW(6))/1000000"
 
 
 class Notes(NamedTuple):
-    """What a poll has found. ``keys``: by table, each once, in the order of their first note; ``beats``: our own."""
+    """What a poll has found. ``keys``: by table, each once, in the order of their first note; ``beats``: our own.
+
+    ``is_cut``: there may be more in the outbox.
+    """
 
     seqs: list[int]
     beats: list[int]
     keys: dict[str, list[str]]
     heartbeat_s: float | None
     source_s: float
-
-    @property
-    def total(self) -> int:
-        return len(self.seqs) + len(self.beats)
+    is_cut: bool
 
 
 class OutboxSource(SqlSession):
@@ -149,6 +151,8 @@ class OutboxSource(SqlSession):
                 # a ring comes before the commit it tells of
                 longer_s = min(self._pause_s * 2, self.settings.poll_ms / 1000)
                 self._pause_s = _FIRST_PAUSE_S if woken is Woken.RUNG else longer_s
+                if woken is Woken.RUNG:  # whoever rings without end makes us look 2,000 times a second, no more
+                    time.sleep(max(0.0, now + _FIRST_PAUSE_S - time.monotonic()))
         except (SourceAway, SourceFault):
             self.close()
             raise
@@ -165,8 +169,7 @@ class OutboxSource(SqlSession):
                 return Step(source_s=_number(result.columns[1]), heartbeat_s=self._heartbeat_s, taken_s=taken_s)
             taken_s = time.monotonic()
         notes = self._take_notes()
-        cut = notes.total >= MOST_NOTES
-        found = read_snapshot(self.connection, self.readers, notes.keys, None if cut else read)
+        found = read_snapshot(self.connection, self.readers, notes.keys, None if notes.is_cut else read)
         self._note_heartbeat(notes)
         if notes.seqs:
             self._tokens += 1
@@ -176,7 +179,7 @@ class OutboxSource(SqlSession):
             found.read,
             len(notes.seqs),
             self._token if notes.seqs else b"",
-            not cut,
+            not notes.is_cut,
             b"",
             notes.source_s,
             self._heartbeat_s,
@@ -185,9 +188,17 @@ class OutboxSource(SqlSession):
         )
 
     def _take_notes(self) -> Notes:
-        """Begin a snapshot and read what is noted in it."""
+        """Begin a snapshot and read what is noted in it, no more than the rows of which fit into memory."""
         clock, _, rows = self._ask(f"SELECT {_CLOCK};{BEGIN};{self._sql_notes}")
-        return notes_of(rows.columns, _number(clock.columns[0]))
+        source_s = _number(clock.columns[0])
+        notes = notes_of(rows.columns, source_s, rows.rows >= MOST_NOTES)
+        size = sum(
+            len(keys) * self.readers[name].row_bytes for name, keys in notes.keys.items() if name in self.readers
+        )
+        if size > MOST_BYTES:
+            first = max(1, rows.rows * MOST_BYTES // size)
+            notes = notes_of([column[:first] for column in rows.columns], source_s, first < rows.rows or notes.is_cut)
+        return notes
 
     def _ask(self, sql: str) -> list[Result]:
         try:
@@ -232,7 +243,7 @@ class OutboxSource(SqlSession):
         self._ask(f"ROLLBACK;{text}")
 
 
-def notes_of(columns: Sequence[RawColumn], source_s: float) -> Notes:
+def notes_of(columns: Sequence[RawColumn], source_s: float, is_cut: bool) -> Notes:
     """What the rows of an outbox say; columns seq, tab, op, pk. 0.4 us a row."""
     seqs = list(map(int, columns[0]))  # type: ignore[arg-type]  # the outbox holds no NULL
     keys: dict[str, dict[str, None]] = {}
@@ -241,7 +252,7 @@ def notes_of(columns: Sequence[RawColumn], source_s: float) -> Notes:
     if _HEARTBEAT not in columns[2]:
         for table, text in zip(tables, texts, strict=True):
             keys.setdefault(table, {})[text] = None
-        return Notes(seqs, [], {table: list(found) for table, found in keys.items()}, None, source_s)
+        return Notes(seqs, [], {table: list(found) for table, found in keys.items()}, None, source_s, is_cut)
     own = [op == _HEARTBEAT for op in columns[2]]
     for table, text, is_own in zip(tables, texts, own, strict=True):
         if not is_own:
@@ -253,6 +264,7 @@ def notes_of(columns: Sequence[RawColumn], source_s: float) -> Notes:
         {table: list(found) for table, found in keys.items()},
         max(_clock_of(text) for text, is_own in zip(texts, own, strict=True) if is_own),
         source_s,
+        is_cut,
     )
 
 

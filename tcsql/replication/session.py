@@ -1,12 +1,13 @@
 """A source that is asked by SQL, up to where the ways of learning changes part: connect, look, follow. Blocking.
 
-The tables are looked at while a transaction holds their definitions still: what the catalogue says of a table and the
-shape of its rows belong together, and an ALTER waits for the few milliseconds that takes.
+A table is looked at while a transaction holds its definition still: what the catalogue says of it and the shape of its
+rows belong together, and an ALTER waits for the few milliseconds that takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple
 from tcsql.engine.schema import TableSchema
 from tcsql.errors import SourceAway, SourceFault
 from tcsql.literals import quote_name
-from tcsql.replication.catalogue import CatalogueTable, definition_of, read_tables, schema_of
+from tcsql.replication.catalogue import CatalogueTable, definition_of, read_incarnations, read_tables, schema_of
 from tcsql.replication.connection import Connection, connect
 from tcsql.replication.grants import read_grants
 from tcsql.replication.keytext import key_problem
@@ -80,48 +81,45 @@ class SqlSession:
     def tables(self) -> Sequence[TableState]:
         """All tables of the settings as they are now; those that are not there are left out."""
         connection = self.connection
-        connection.query("START TRANSACTION")
-        there = [followed for followed in self.settings.tables if self._hold(followed)]
-        database = connection.address.database
-        names = [followed.name for followed in there]
-        found = read_tables(connection.query, database, names, connection.flavour, self._sees_ids)
+        database, flavour = connection.address.database, connection.flavour
+        # before all else: a TRUNCATE in between is then seen at the next look
+        incarnations = read_incarnations(connection.query, database, flavour) if self._sees_ids else {}
         self._known.clear()
-        states = [
-            self._state(table, followed) for followed in there if (table := found[followed.name]) is not None
-        ]  # SHOW CREATE TABLE shows even what SELECT may not read: problems of both are told
-        connection.query("COMMIT")
+        states = []
+        for followed in self.settings.tables:
+            state = self._look_at(followed)
+            if state is not None:
+                states.append(replace(state, incarnation=incarnations.get(followed.name, "")))
         return states
 
-    def _hold(self, followed: FollowedTable) -> bool:
-        """Keep the table's definition still until the transaction ends; whether there is such a table."""
+    def _look_at(self, followed: FollowedTable) -> TableState | None:
+        """One table, while a transaction holds its definition still; None when it is not there."""
+        connection = self.connection
+        connection.query("START TRANSACTION")
         try:
-            self.connection.query(f"SELECT 1 FROM {quote_name(followed.name)} LIMIT 0")  # noqa: S608  # names are quoted
+            connection.query(f"SELECT 1 FROM {quote_name(followed.name)} LIMIT 0")  # noqa: S608  # the name is quoted
         except SourceFault as error:
             if error.extra.get("errno") == _NO_TABLE:
-                return False
-            raise
-        return True
+                return None
+            return _cannot_be_read(followed.name, error, self.settings.name)
+        database = connection.address.database
+        table = read_tables(connection.query, database, [followed.name], connection.flavour, sees_ids=False)[
+            followed.name
+        ]
+        state = None if table is None else self._state(table, followed)
+        connection.query("COMMIT")
+        return state
 
     def _state(self, table: CatalogueTable, followed: FollowedTable) -> TableState:
         zone = self.settings.time_zone
-        problem: Problem | None
         try:
             schema = schema_of(table, followed.columns)
             definition = definition_of(table, followed.columns, followed.where, zone)
             problem = self._problem(table, followed, schema)
         except SourceFault as error:
-            schema, definition = TableSchema(table.name, (), ()), ""
-            problem = Problem(error.message, error.hint or f"tcsql mysql check {self.settings.name}")
-        return TableState(
-            table.name,
-            schema,
-            definition,
-            table.incarnation,
-            table.rows,
-            table.bytes,
-            problem.text if problem is not None else None,
-            problem.remedy if problem is not None else None,
-        )
+            return _cannot_be_read(table.name, error, self.settings.name)
+        state = TableState(table.name, schema, definition, "", table.rows, table.bytes)
+        return state if problem is None else replace(state, problem=problem.text, remedy=problem.remedy)
 
     def _problem(self, table: CatalogueTable, followed: FollowedTable, schema: TableSchema) -> Problem | None:
         """What is wrong with the table; None, and it can be read, when nothing is."""
@@ -168,6 +166,12 @@ class SqlSession:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _cannot_be_read(table: str, error: SourceFault, source: str) -> TableState:
+    """A table of which not even the columns are known."""
+    remedy = error.hint or f"tcsql mysql check {source}"
+    return TableState(table, TableSchema(table, (), ()), "", "", 0, 0, error.message, remedy)
 
 
 def identity_of(connection: Connection) -> Identity:

@@ -76,13 +76,20 @@ def read_snapshot(
 
 
 def _of_keys(reader: TableReader, texts: Sequence[KeyText]) -> list[_Question]:
-    chunks = [texts[at : at + KEYS_AT_ONCE] for at in range(0, len(texts), KEYS_AT_ONCE)]
-    return [_Question(reader.name, reader.sql_of_keys(chunk), len(chunk)) for chunk in chunks]
+    size = _keys_at_once(reader)
+    chunks = [texts[at : at + size] for at in range(0, len(texts), size)]
+    weight = KEYS_AT_ONCE // size  # wide rows: fewer of them at once
+    return [_Question(reader.name, reader.sql_of_keys(chunk), len(chunk) * weight) for chunk in chunks]
+
+
+def _keys_at_once(reader: TableReader) -> int:
+    return min(KEYS_AT_ONCE, reader.most_rows)
 
 
 def _of_asked(reader: TableReader, asked: ReadRange | ReadKeys, texts: Sequence[KeyText]) -> list[_Question]:
     if isinstance(asked, ReadRange):
-        return [_Question(asked.table, reader.sql_of_range(asked.after, asked.limit), asked.limit)]
+        limit = min(asked.limit, reader.most_rows)
+        return [_Question(asked.table, reader.sql_of_range(asked.after, limit), KEYS_AT_ONCE)]
     if not asked.only_missing:
         return _of_keys(reader, texts)
     chunks = [texts[at : at + KEYS_AT_ONCE] for at in range(0, len(texts), KEYS_AT_ONCE)]
@@ -129,7 +136,7 @@ def _change(reader: TableReader, found: KeysFound, answers: Iterator[Result]) ->
 
 def _rows(reader: TableReader, keys: int, answers: Iterator[Result]) -> Rows:
     """The rows of as many chunks as so many keys are asked for in."""
-    parts = [reader.rows(next(answers)) for _ in range(0, keys, KEYS_AT_ONCE)]
+    parts = [reader.rows(next(answers)) for _ in range(0, keys, _keys_at_once(reader))]
     rows = concat(parts, len(reader.schema.columns))
     if len(parts) > 1 and len(set(rows.pkeys)) < len(rows):  # found under two spellings, in two chunks
         first = {pkey: place for place, pkey in reversed(list(enumerate(rows.pkeys)))}
@@ -141,7 +148,8 @@ def _rows(reader: TableReader, keys: int, answers: Iterator[Result]) -> Rows:
 def _read(reader: TableReader, asked: ReadRange | ReadKeys, answers: Iterator[Result]) -> RangeRead | KeysRead:
     if isinstance(asked, ReadRange):
         rows = reader.rows(next(answers))
-        last = reader.texts_of(rows.pkeys[-1:])[0] if len(rows) >= asked.limit else None
+        is_cut = len(rows) >= min(asked.limit, reader.most_rows)
+        last = reader.texts_of(rows.pkeys[-1:])[0] if is_cut else None
         return RangeRead(asked.table, rows, last)
     there: set[PKey]
     if asked.only_missing:

@@ -27,6 +27,10 @@ from tcsql.sources import FollowedTable
 #: Not null, unsigned, zerofill, binary; others tell of indexes, which may come and go.
 _FLAGS: Final = 1 | 32 | 64 | 128
 
+#: Bytes of rows to ask for at once, as far as the server's estimate of a row is right.
+_MOST_BYTES: Final = 64_000_000
+_USUAL_ROW: Final = 500
+
 Shape = tuple[Field, ...]
 
 
@@ -52,6 +56,9 @@ class TableReader:
     ) -> None:
         self.schema = schema
         self.shape: Shape | None = None
+        #: The server's estimate; of a table that was filled a moment ago it has none yet.
+        self.row_bytes = table.bytes // table.rows if table.rows else _USUAL_ROW
+        self.most_rows = max(1, _MOST_BYTES // max(1, self.row_bytes))
         self._zone = zone
         self._columns = chosen_columns(table, followed.columns)
         self._keys = table.key_columns
@@ -88,7 +95,7 @@ class TableReader:
         return f"SELECT {self._only_keys} {self._from} WHERE ({keytext.in_condition(self._keys, texts)}){self._where}"
 
     def sql_of_range(self, after: KeyText | None, limit: int) -> str:
-        """The rows behind a key, in the source's order."""
+        """The rows behind a key, in the source's order; ``limit``: see ``most_rows``."""
         behind = "TRUE" if after is None else f"({keytext.after_condition(self._keys, after)})"
         order = keytext.order_by(self._keys)
         return f"SELECT {self._all} {self._from} WHERE {behind}{self._where} ORDER BY {order} LIMIT {limit}"

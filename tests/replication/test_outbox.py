@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -242,6 +243,25 @@ def test_more_keys_than_one_statement_asks_for(at: Shop) -> None:
     assert sorted(change.gone) == list(range(1, 2_000, 2))  # type: ignore[type-var]  # all of them integers
 
 
+def test_wide_rows_are_read_few_at_a_time(at: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    at.step()
+    at.write("INSERT INTO posts VALUES " + ",".join(f"({n},0,'',NULL)" for n in range(10)))
+    reader = at.source.readers["posts"]
+    monkeypatch.setattr(reader, "most_rows", 3)
+    monkeypatch.setattr(reader, "row_bytes", outbox.MOST_BYTES // 4)
+    step = at.step(ReadRange("posts", None, 100))
+    assert (step.events, step.complete, step.read) == (4, False, None)
+    assert step.changes["posts"].rows.pkeys == [0, 1, 2, 3]
+    while not (step := at.step(ReadRange("posts", None, 100))).complete:
+        assert step.events <= 4
+    assert isinstance(step.read, RangeRead)
+    assert (step.read.rows.pkeys, step.read.last) == ([0, 1, 2], "2")
+    assert list(at.copied("posts", limit=100)) == list(range(10))
+    keys = at.step(ReadKeys("posts", list(range(-5, 20)))).read
+    assert isinstance(keys, KeysRead)
+    assert (keys.rows.pkeys, len(keys.missing)) == (list(range(10)), 15)
+
+
 def test_column_list_and_condition(any_server: MariaDB) -> None:
     only = FollowedTable(name="posts", columns=("id", "title"), where="uid = 7 OR title = '100%' -- both")
     with shop(any_server, POSTS, follow=(only,)) as at:
@@ -402,6 +422,25 @@ def test_tables_that_cannot_be_followed_say_why(any_server: MariaDB) -> None:
         assert "its engine is MyISAM" in str(found["plain"])
         assert "primary key" in str(found["keyless"])
         assert found["moved"] is None
+
+
+def test_one_table_that_may_not_be_read_does_not_stop_the_others(own: Shop) -> None:
+    account = "'reader'@'localhost'"
+    own.write(f"CREATE USER {account}", f"GRANT SELECT, INSERT, DELETE ON {own.database}.tcsql_outbox TO {account}")
+    try:
+        own.write(f"GRANT SELECT, TRIGGER ON {own.database}.posts TO {account}")
+        own.write(f"GRANT INSERT ON {own.database}.words TO {account}")
+        own.source.close()
+        url = own.settings.url.replace("root@", "reader@")
+        source = OutboxSource(dataclasses.replace(own.settings, url=url), None, own.wait)
+        source.open(b"")
+        posts, words = source.tables()
+        source.close()
+        assert posts.problem is None
+        assert "SELECT command denied" in str(words.problem)
+        assert words.remedy == f"run there: GRANT SELECT ON `{own.database}`.`words` TO {account}"
+    finally:
+        own.write(f"DROP USER {account}")
 
 
 def test_an_outbox_that_is_not_there_names_the_command(own: Shop) -> None:
