@@ -20,8 +20,9 @@
 /* A number below `below`, the same sequence in every run. */
 uint32_t dice(uint32_t below);
 
-/* What the receiver does with a connection: `answers` times it reads a request and sends `answer`, then `then`. */
-enum then { THEN_CLOSE, THEN_RESET, THEN_HANG };
+/* What the receiver does with a connection: `answers` times it reads a request and sends `answer`, then `then`;
+ * cut: it closes when it has read some bytes of a request. */
+enum then { THEN_CLOSE, THEN_RESET, THEN_HANG, THEN_CUT };
 
 struct receiver {
     struct address address;

@@ -225,6 +225,8 @@ static void *try_compatible(void *pointer) {
         CHECK(post(insert, 4) == NOTHING);
     }
     CHECK(receiver_requests(receiver) == before);
+    struct argument six[] = {TEXT("::1"), TEXT("9"), TEXT("a")}; /* allowed, and tried: nobody is there */
+    CHECK(post(six, 3) == NOTHING && sender_counts(2).failed == 1);
     return NULL;
 }
 
@@ -274,7 +276,7 @@ void test_functions(void) {
     receiver_start(&receiver, NULL);
     FILE *file = fopen("test.conf", "w");
     CHECK(file != NULL);
-    fprintf(file, "target=%s\nsource=shop\ntoken=secret\nallow=%s\ndoorbell=/proc/self/cwd/bell.sock\nfailures=3\ncooldown_ms=50\n",
+    fprintf(file, "target=%s\nsource=shop\ntoken=secret\nallow=%s\nallow=[::1]:9\ndoorbell=/proc/self/cwd/bell.sock\nfailures=3\ncooldown_ms=50\n",
             receiver.address.name, receiver.address.name);
     CHECK(fclose(file) == 0 && chmod("test.conf", 0600) == 0);
     CHECK(sender_config_problem()[0] == '\0');

@@ -59,6 +59,20 @@ static void bodies(void) {
     receiver_stop(&receiver);
 }
 
+/* A kept connection that breaks in the middle of a request: some of it went out, so it is not sent again. */
+static void a_request_cut_in_the_middle(void) {
+    static char body[65536];
+    struct receiver receiver = {.answer = OK, .answers = 1, .then = THEN_CUT};
+    int small = 4608;
+    receiver_start(&receiver, "cut.sock");
+    CHECK(post(&receiver.address, "", 0) == 200);
+    CHECK(setsockopt(one.socket, SOL_SOCKET, SO_SNDBUF, &small, sizeof small) == 0);
+    CHECK(post(&receiver.address, body, sizeof body) == 0 && strcmp(problem, "connection lost") == 0);
+    CHECK(one.socket == -1 && receiver_connections(&receiver) == 1);
+    receiver_stop(&receiver);
+    unlink("cut.sock");
+}
+
 static void answers_that_are_none(void) {
     static const struct {
         const char *answer, *problem;
@@ -116,6 +130,7 @@ void test_http(void) {
     kept_connections(1, THEN_CLOSE, NULL, 10, 10); /* found closed before the first byte: opened anew, nothing lost */
     kept_connections(1, THEN_RESET, NULL, 5, 5);   /* reset behind the request: lost, and not repeated */
     bodies();
+    a_request_cut_in_the_middle();
     answers_that_are_none();
     the_deadline_is_kept();
     a_full_queue("full.sock");

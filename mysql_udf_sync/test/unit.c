@@ -48,7 +48,10 @@ static void serve(struct receiver *receiver, int connection) {
             return;
         send(connection, receiver->answer, strlen(receiver->answer), MSG_NOSIGNAL);
     }
-    if (receiver->then == THEN_HANG) {
+    char some[100];
+    if (receiver->then == THEN_CUT) {
+        recv(connection, some, sizeof some, 0);
+    } else if (receiver->then == THEN_HANG) {
         while (read_request(receiver, connection)) /* reads, never answers */
             ;
     } else if (receiver->then == THEN_RESET) {

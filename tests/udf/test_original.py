@@ -16,7 +16,7 @@ POST = "http_post('127.0.0.1', %s, %s, %s)"
 
 def test_http_post_sends_what_it_is_given(loader: Loader, cursor: Cursor) -> None:
     with Receiver() as receiver:
-        loader.load(f"allow = {receiver.target}", "timeout_ms = 5000")
+        loader.load(f"allow = {receiver.target}", "token = a-secret", "timeout_ms = 5000")
         body = bytes(range(256))
         assert value(cursor, POST, receiver.port, "command=insert", body) == 200
         assert value(cursor, POST, str(receiver.port), "command=delete&where=pkey:NUMEQ:7|a:STREQ:b c", "") == 200
