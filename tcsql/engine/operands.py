@@ -3,6 +3,11 @@
 A reader is made for one operator on one column type and reads the operands that nearly every request has: whole
 numbers of up to 18 digits for integers, any text for the equality of texts. It returns None for everything else
 (signs, fractions, lenient numbers): ``spans`` decides about those, and must agree about these.
+
+What is plain, in one place: an operand of letters and digits (``bytes.isalnum``) means itself under percent-decoding,
+escapes and splitting, so ``http.known`` cuts it out of a request unread, and hands on no other; of those, digits alone
+(``bytes.isdigit``, up to ``MOST_DIGITS``) are a number. Both are ASCII: what else Unicode takes for a digit is not
+plain.
 """
 
 from __future__ import annotations

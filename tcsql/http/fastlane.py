@@ -48,7 +48,7 @@ MOST_PAGE_HEADS: Final = 4_096
 #: A longer target is none, says uvicorn's parser of them.
 MOST_HEAD_BYTES: Final = 65_535
 #: What one connection may take at once with a pipeline of requests: one of 256 KB took a second.
-MOST_TURN_S: Final = 0.002
+MOST_PIPELINE_S: Final = 0.002
 _SWEEP_S: Final = 1.0
 _GET: Final = b"GET /?"
 _POST: Final = b"POST /?"
@@ -232,7 +232,7 @@ class Connection(HttpToolsProtocol):
 
         A buffer may hold thousands: after a while the others get their turn.
         """
-        start, until = 0, time.perf_counter() + MOST_TURN_S
+        start, until = 0, time.perf_counter() + MOST_PIPELINE_S
         while start < len(data) and not self.transport.is_closing():
             if self._awaited is not None or self.flow.write_paused:
                 self._hold(data[start:])

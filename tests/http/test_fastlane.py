@@ -737,7 +737,7 @@ async def test_a_write_that_asks_to_close_is_the_last() -> None:
 @on_a_loop
 async def test_a_long_pipeline_gives_way_to_others_after_a_while() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastlane, "MOST_TURN_S", 0.0)
+        patch.setattr(fastlane, "MOST_PIPELINE_S", 0.0)
         bench = _Bench()
         bench.connection.data_received(get("a") + get("b") + get("c"))
         assert (bench.transport.bodies, bench.transport.paused) == ([b"read a"], True)
