@@ -37,7 +37,7 @@ from tcsql.sources import SourceSettings, sources_of
 from tcsql.storage.memory import available_bytes
 
 mysql = typer.Typer(
-    name="mysql", help="Follow tables of MySQL and MariaDB: set up, check, remove.", no_args_is_help=True
+    name="mysql", help="Follow tables of MySQL and MariaDB: set up, check, watch, verify, remove.", no_args_is_help=True
 )
 
 Source = Annotated[str | None, typer.Argument(help="the source's name; all sources without it", show_default=False)]
