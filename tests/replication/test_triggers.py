@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 
 import pymysql
@@ -19,8 +20,10 @@ from tcsql.replication.triggers import (
     triggers_of,
     wrong_triggers,
 )
+from tcsql.sources import FollowedTable
 from tests.mariadb import MariaDB
 from tests.replication.at_source import AtSource, column
+from tests.replication.test_keytext import KINDS
 
 _NEXT = count(1)
 
@@ -93,6 +96,22 @@ def test_a_key_that_changes_its_bytes_is_noted_both_ways(source: AtSource, key: 
     source.query("UPDATE posts SET n = 2")
     changed, before, plain = (text for _, _, text in source.noted())
     assert (before, changed) == (first, plain) and changed != first
+
+
+def test_keys_of_every_type_are_noted_when_they_change(source: AtSource) -> None:
+    for kind, (declared, keys) in KINDS.items():
+        source.query(f"CREATE TABLE k_{kind} (k {declared} NOT NULL PRIMARY KEY)")
+        source.settings = replace(source.settings, tables=(FollowedTable(name=f"k_{kind}"),))
+        source.set_up()
+        source.query("SET sql_mode = 'ALLOW_INVALID_DATES'")
+        written = [key for key, _ in keys]
+        source.query(f"INSERT INTO k_{kind} VALUES ({written[0]})")
+        [(_, _, before)] = source.noted()
+        for key in [*written[1:], written[0]] if written[1:] else []:
+            source.query(f"UPDATE k_{kind} SET k = {key}")
+            after, noted = (text for _, _, text in source.noted())
+            assert noted == before != after, f"{kind}: {key}"
+            before = after
 
 
 def test_the_hour_that_is_there_twice_is_two_keys(source: AtSource) -> None:
