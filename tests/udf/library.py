@@ -47,9 +47,10 @@ class Loader:
     """A server with the library. ``conf``: the file it reads."""
 
     def __init__(self, directory: Path, kind: type[MariaDB] = MariaDB) -> None:
+        """Build in ``directory``, unless that has been done there for another server."""
         self.conf = directory / "push.conf"
         self.build = directory / "build"
-        self._plugins = directory / "plugins"
+        self._plugins = directory / kind.__name__
         self._plugins.mkdir()
         done = make(f"BUILD={self.build}", f"CONF={self.conf}")
         assert done.returncode == 0, done.stderr

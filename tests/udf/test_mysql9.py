@@ -19,11 +19,11 @@ pytestmark = needs_mysql9
 
 
 @pytest.fixture(scope="module")
-def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loader]:
-    loader = Loader(tmp_path_factory.mktemp("udf9"), MySQL9)
-    with loader.server:
-        yield loader
-        assert loader.alive
+def mysql(loader: Loader) -> Iterator[Loader]:
+    beside = Loader(loader.conf.parent, MySQL9)
+    with beside.server:
+        yield beside
+        assert beside.alive
 
 
 @pytest.fixture

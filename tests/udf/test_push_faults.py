@@ -90,7 +90,7 @@ def test_a_receiver_that_hangs_stalls_a_few_rows_and_then_none(
     loader.load(*settings(receiver, "failures = 2", "cooldown_ms = 60000", timeout_s=STALL_S))
     receiver.behaviour = Behaviour(then="mute")
     rows = ",".join(f"({key}, 0)" for key in range(1000))
-    with takes(2 * STALL_S, 2 * STALL_S + 1):
+    with takes(2 * STALL_S, 10):
         cursor.execute(f"INSERT INTO posts VALUES {rows}")
     found = info(cursor)
     assert (found["failed"], found["lost"], found["circuit"]) == (2, 1000, "open")
@@ -100,20 +100,20 @@ def test_a_receiver_that_hangs_stalls_a_few_rows_and_then_none(
 def test_the_circuit_lets_one_probe_through_and_closes_when_it_works(
     loader: Loader, receiver: Receiver, cursor: Cursor
 ) -> None:
-    loader.load(*settings(receiver, "failures = 2", "cooldown_ms = 200"))
+    loader.load(*settings(receiver, "failures = 2", "cooldown_ms = 500"))
     receiver.behaviour = Behaviour(status=500)
     cursor.execute("INSERT INTO posts VALUES (1, 0), (2, 0), (3, 0)")
     assert keys(receiver) == [1, 2] and info(cursor)["circuit"] == "open"
-    time.sleep(0.21)
+    time.sleep(0.51)
     cursor.execute("INSERT INTO posts VALUES (4, 0), (5, 0)")
     assert keys(receiver) == [1, 2, 4] and info(cursor)["circuit"] == "open"
     receiver.behaviour = Behaviour()
-    time.sleep(0.21)
+    time.sleep(0.51)
     cursor.execute("INSERT INTO posts VALUES (6, 0), (7, 0)")
     assert keys(receiver) == [1, 2, 4, 6, 7] and info(cursor)["circuit"] == "closed"
     assert receiver.requests[3].headers["TCSQL-Lost"] == "5" and "TCSQL-Lost" not in receiver.requests[4].headers
     log = (loader.server.base / "err.log").read_text()
-    assert log.count("one try in 200 ms") == log.count("localhost answers again") == 1
+    assert log.count("one try in 500 ms") == log.count("localhost answers again") == 1
 
 
 def test_a_reset_behind_the_request_is_not_sent_again(loader: Loader, receiver: Receiver, cursor: Cursor) -> None:
