@@ -1,13 +1,11 @@
-"""``python -m benchmarks.push``: how soon is a commit visible by push, and what does that cost the writer?
+"""``python -m benchmarks.push``: how soon is a commit visible by push?
 
 A private MariaDB (``innodb_flush_log_at_trx_commit=1``, no binary log) with 100,000 posts, the function of
 ``mysql_udf_sync`` built for it and called by the triggers that ``tcsql mysql setup`` makes, and a TCSQL that follows by
 ``mode = "push"``. Everything on this machine.
 
-    latency  single-row commits, watched one by one: from the answer to COMMIT until a read over HTTP sees the row;
-             while nothing else happens, and beside 500 single-row transactions a second
-    cost     single-row commits of one connection into a table with the triggers and into one without, in turns;
-             while TCSQL listens, and while nobody does (refused at once, then the function's circuit is open)
+Single-row commits are watched one by one, from the answer to COMMIT until a read over HTTP sees the row: while nothing
+else happens, and beside 500 single-row transactions a second. (What the triggers cost the writer: ``tests.udf.cost``.)
 
 Prints a table and writes benchmarks/results/push.json. Takes about a minute.
 """
@@ -37,7 +35,6 @@ from tests.replication.pushing import PushNode, PushServer, free_port, pushing
 RESULT: Final = Path(__file__).parent / "results" / "push.json"
 GROUP: Final = "push"
 ROWS: Final = 100_000
-_PLAIN: Final = "plain"
 _TRANSACTIONS_PER_S: Final = 500
 
 
@@ -57,10 +54,9 @@ def main(
         _fill(server, Path(name))
         with pushing(server, Path(name) / "node", TABLE) as node:
             node.begin()
-            figures = [*_latencies(node, rounds, seconds, console), *_costs(node, rounds, seconds, console)]
+            figures = _latencies(node, rounds, seconds, console)
     for figure in figures:
-        ratio = "" if figure.reference is None else f"  {figure.ratio:.2f} of {figure.reference}"
-        console.print(f"{figure.name:<75} {figure.value:>10,.1f} {figure.unit}{ratio}")
+        console.print(f"{figure.name:<60} {figure.value:>8,.1f} {figure.unit}")
     document = {"machine": facts, "started": started, "rounds": rounds, "seconds": seconds}
     document["figures"] = [figure.to_json() for figure in figures]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
@@ -75,11 +71,9 @@ def _fill(server: PushServer, directory: Path) -> None:
         file.writelines("\t".join(map(str, post)) + "\n" for post in posts(ROWS))
     own = connect(server.socket)
     cursor = own.cursor()
-    for statement in (DDL, DDL.replace(f"`{TABLE}`", f"`{_PLAIN}`"), MARKER):
+    for statement in (DDL, MARKER, f"LOAD DATA LOCAL INFILE '{lines}' INTO TABLE {TABLE}"):
         cursor.execute(statement)
-    for table in (TABLE, _PLAIN):
-        cursor.execute(f"LOAD DATA LOCAL INFILE '{lines}' INTO TABLE {table}")
-        own.commit()
+    own.commit()
     own.close()
 
 
@@ -115,32 +109,6 @@ def _found(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, "a writer has failed"
     return dict(json.loads(output))
-
-
-def _costs(node: PushNode, rounds: int, seconds: float, console: Console) -> list[Figure]:
-    count = int(200 * seconds)
-    figures = []
-    for listens in (True, False):
-        who = "TCSQL listens" if listens else "nobody listens"
-        figure = Figure(GROUP, f"durable single-row commits with the triggers, {who}", "commits/s")
-        figure.reference = "a table without triggers"
-        console.print(f"cost, {who}")
-        if not listens:
-            node.stop()
-        for number in range(rounds):
-            rates = {table: _rate(node, table, count) for table in ((TABLE, _PLAIN), (_PLAIN, TABLE))[number % 2]}
-            figure.rounds.append(rates[TABLE])
-            figure.reference_rounds.append(rates[_PLAIN])
-        figures.append(figure)
-    return figures
-
-
-def _rate(node: PushNode, table: str, count: int) -> float:
-    """Commits a second of one connection, by the mariadb program."""
-    statement = f"INSERT INTO {table} (uid,dateline,idtype,title,hits) VALUES (7,1262304000,'blogid','a title',1);\n"
-    started = time.perf_counter()
-    node.server.load(DATABASE, (statement * count).encode())
-    return count / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

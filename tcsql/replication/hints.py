@@ -140,6 +140,14 @@ class Hints:
         for table in gone:
             self._forgotten.pop(table, None)
 
+    def give_up(self, now: float) -> None:
+        """What was taken cannot be read: one of the keys is none, and which is not known. Their tables are named."""
+        self.lose({table for table, _ in self._taken}, now)
+        for hint in self._taken:
+            if self._where.get(hint) == _READING:
+                del self._where[hint]
+        self._taken.clear()
+
     def lose(self, tables: Iterable[str], now: float) -> None:
         """Hints of these tables got lost on their way here."""
         self._forgotten.update(dict.fromkeys(tables, now))

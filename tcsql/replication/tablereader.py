@@ -9,12 +9,13 @@ Statements look rows up in the primary key, whatever else an optimizer might fin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tcsql.engine.schema import TableSchema
-from tcsql.engine.values import PKey
+from tcsql.engine.values import ColumnType, Kind, PKey
 from tcsql.errors import SourceAway, SourceFault
 from tcsql.literals import quote_name
 from tcsql.replication import keytext
@@ -133,10 +134,43 @@ class TableReader:
                 found.foreign.append(text)
         return found
 
+    def is_key(self, text: KeyText) -> bool:
+        """Whether a text that anybody may have written is, to the letter, what this table's key could be. 3 us."""
+        key = self.schema.pkey_columns
+        try:
+            pkey = keytext.pkey_of(key, self._keys, text, self._zone)
+            keytext.literals(self._keys, text)
+            exact = keytext.text_of(key, self._keys, pkey, self._zone) == text
+        except (SourceFault, ValueError):
+            return False
+        parts = pkey if isinstance(pkey, tuple) else (pkey,)
+        return exact and all(_can_hold(column.type, part) for column, part in zip(key, parts, strict=True))
+
     def texts_of(self, pkeys: Sequence[PKey]) -> list[KeyText]:
         """Keys of ours as the source writes them."""
         key = self.schema.pkey_columns
         return [keytext.text_of(key, self._keys, pkey, self._zone) for pkey in pkeys]
+
+
+_DATE: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME: Final = r"[0-9]{2,3}:[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
+#: What MySQL prints of dates and times.
+_MOMENTS: Final[dict[Kind, re.Pattern[str]]] = {
+    Kind.DATE: re.compile(_DATE),
+    Kind.DATETIME: re.compile(f"{_DATE} {_TIME}"),
+    Kind.TIME: re.compile(f"-?{_TIME}"),
+}
+
+
+def _can_hold(kind: ColumnType, part: int | float | str) -> bool:
+    """Whether a column of a key can hold a value; the engine relies on the bounds of numbers."""
+    if kind.kind is Kind.INTEGER:
+        return kind.low <= int(part) <= kind.high
+    if kind.kind is Kind.DECIMAL:
+        return abs(int(part)) < int(10 ** (kind.length or 10))
+    if kind.kind in _MOMENTS:
+        return _MOMENTS[kind.kind].fullmatch(str(part)) is not None
+    return True
 
 
 def changed(table: str) -> SourceAway:

@@ -12,9 +12,11 @@ from tcsql.replication import push
 from tcsql.replication.catalogue import read_tables
 from tcsql.replication.connection import connect
 from tcsql.replication.hints import PAUSES_S, SETTLE_S, Hints
+from tcsql.replication.keytext import key_expression
 from tcsql.replication.push import PushSource
 from tcsql.replication.session import Woken
 from tcsql.replication.source import KeysRead, RangeRead, ReadKeys, ReadRange, Step
+from tcsql.replication.tablereader import KeysFound, TableReader
 from tcsql.replication.triggers import SESSION, Wiring, triggers_of
 from tcsql.sources import FollowedTable, SourceSettings
 from tests.replication.pushing import TOKEN, PushServer, free_port
@@ -188,15 +190,82 @@ def test_rows_read_beside_are_not_taken_for_said(follower: Follower, shop: Curso
     assert list(step.read.missing) == [2]
 
 
-def test_hints_that_are_no_keys_are_passed_over(follower: Follower, shop: Cursor) -> None:
-    """Every account of the server may call the function, with whatever it likes."""
-    shop.execute("INSERT INTO posts VALUES (1,'a')")
-    shop.execute("INSERT INTO names VALUES ('x,y',1)")
-    follower.hint("posts", "", "1,2", "1 OR 1=1", "'", "NULL", "1e400", "-", "99999999999999999999", "1")
-    follower.hint("names", "zz", "7", b"x,y".hex().upper(), "782C7Z", "A" * 6_000)
+#: Keys of every kind, with values that are hard to write.
+KEYS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "k_int": ("INT", (0, -(2**31), 2**31 - 1)),
+    "k_unsigned": ("BIGINT UNSIGNED", (0, 2**64 - 1)),
+    "k_zerofill": ("INT(5) ZEROFILL", (0, 7, 2**32 - 1)),
+    "k_decimal": ("DECIMAL(20,4)", ("-9999999999999999.9999", "0", "-0.0001", "1.5")),
+    "k_date": ("DATE", ("0000-00-00", "2020-00-00", "9999-12-31")),
+    "k_datetime": ("DATETIME(6)", ("0000-00-00 00:00:00", "2020-02-29 01:02:03.000400")),
+    "k_time": ("TIME(3)", ("-838:59:59", "838:59:59", "-00:00:00.001", "00:00:01")),
+    "k_timestamp": ("TIMESTAMP(3)", ("0000-00-00 00:00:00", "2038-01-19 01:14:07", "1970-01-02 00:00:01.001")),
+    "k_year": ("YEAR", (0, 1901, 2155)),
+    "k_bit": ("BIT(12)", (0, 4095)),
+    "k_enum": ("ENUM('new','Größe','漢')", ("new", "Größe", "")),
+    "k_set": ("SET('x','y','é')", ("", "x,é")),
+    "k_text": ("VARCHAR(20)", ("", "a,b", "ü漢😀", "'\\\0", "x ")),
+    "k_latin": ("VARCHAR(20) CHARACTER SET latin1", ("é€ÿ", "\\'")),
+    "k_binary": ("VARBINARY(20)", (b"", b"\0\xff", b"'")),
+    "k_fixed": ("BINARY(3)", (b"\0", b"abc")),
+    "k_uuid": ("UUID", ("00000000-0000-0000-0000-000000000001",)),
+    "k_inet": ("INET6", ("::", "::ffff:1.2.3.4", "fe80::1")),
+}
+FORGED = (
+    *("", " ", ",", "1,", "1,2", "1 OR 1=1", "'", "NULL", "1e400", "-", "--1", "1--1", "1_0", " 1", "1 ", "+1", "0x1"),
+    *("1.0", "-0", "007", "NaN", "Infinity", "1.2.3", "1700000000.5.5", ".5", "5.", "..", "::", "1:2", "99:99:99"),
+    *(
+        "2020-1-1",
+        "2020-01-01 ",
+        "2020-01-01T00:00:00",
+        "2020-02-31",
+        "2020-99-99",
+        "999:00:00.000",
+        "9" * 99,
+        "4" * 5000,
+    ),
+    *("6", "6g", "6 1", "61 62", "c3a9", "C3", "FF", "EDA080", "00", "3A3A31", "7A7A", "61,61", "F4908080", "EFBFBD"),
+)
+
+
+def test_keys_of_all_kinds_are_found_and_forged_ones_passed_over(mariadb: PushServer, shop: Cursor) -> None:
+    """Every account of the server may call the function, with whatever it likes: nothing may stop the source."""
+    shop.execute("SET SESSION sql_mode = '', time_zone = '+05:30'")
+    for name, (kind, values) in KEYS.items():
+        shop.execute(f"CREATE TABLE {name} (k {kind} NOT NULL PRIMARY KEY, v INT) ENGINE=InnoDB")
+        shop.executemany(f"INSERT INTO {name} VALUES (%s,1)", [(value,) for value in values])
+    follower = Follower(mariadb, *KEYS)
+    with connect(follower.source.settings) as connection:
+        found = read_tables(connection.query, "shop", list(KEYS), "mariadb", False)
+    for name, table in found.items():
+        assert table is not None
+        shop.execute(f"SELECT CONVERT({key_expression(table.key_columns)} USING ascii) FROM {name}")
+        for text in [text for (text,) in shop.fetchall()] + list(FORGED):
+            follower.hint(name, text)
+            follower.step()
+        assert len(follower.rows[name]) == len(KEYS[name][1]), f"{name}: {follower.rows[name]}"
     follower.hint("mysql", "1")
-    follower.catch_up()
-    assert follower.rows == {"posts": {1: (1, "a")}, "names": {"x,y": ("x,y", 1)}}
+    follower.now += SETTLE_S
+    assert follower.step().unsure == []
+    follower.source.close()
+
+
+def test_a_key_that_the_server_does_not_take_costs_a_comparison_and_no_more(
+    mariadb: PushServer, shop: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.execute("CREATE TABLE moments (k TIMESTAMP(1) PRIMARY KEY, v INT) ENGINE=InnoDB")
+    follower = Follower(mariadb, "moments", "posts")
+    monkeypatch.setattr(TableReader, "is_key", lambda self, text: True)
+    monkeypatch.setattr(TableReader, "keys_of", lambda self, texts: KeysFound(list(texts), list(texts), []))
+    shop.execute("INSERT INTO posts VALUES (1,'a')")
+    follower.hint("moments", "1.2.3")
+    follower.hint("posts", "1")
+    assert not follower.step().changes
+    follower.now += SETTLE_S
+    assert follower.step().unsure == ["moments", "posts"]
+    follower.hint("posts", "1")
+    assert follower.step().changes
+    follower.source.close()
 
 
 def test_a_key_that_a_collation_holds_equal_is_found_by_its_bytes(follower: Follower, shop: Cursor) -> None:
