@@ -4,7 +4,7 @@ A frame is four bytes of length and a pickle; both ends are ours, and nobody els
 rows goes as several frames, so that the event loop never unpickles more than some milliseconds' worth at once.
 
     to the source      ("start", settings, base), then ("open", position), ("tables",), ("follow", names),
-                       ("step", wait_s, acknowledged, read), ("hint", table, keys), which has no answer, ("close",)
+                       ("step", wait_s, acknowledged, read); without an answer: ("hint", table, keys, lost), ("close",)
     from the source    ("ok", result), or ("rows", Rows) any number of times and then ("step", step),
                        or ("error", class, message, hint, extra)
 

@@ -24,9 +24,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from tcsql.errors import SetupError, SourceAway, SourceFault
 from tcsql.replication.channel import HEAD, Message, frame, frame_of_error, frames_of_step, message_of
@@ -39,12 +38,6 @@ from tcsql.sources import SourceSettings
 #: What a statement under way has time for after the other end has gone.
 _GRACE_S: Final = 0.5
 _RING_BYTES: Final = 64
-
-
-class HintedSource(Source, Protocol):
-    """A source that is told which rows to look at."""
-
-    def hint(self, table: str, keys: Sequence[str], lost: int = 0) -> None: ...
 
 
 def make_source(settings: SourceSettings, base: Path | None, wait: Wait) -> Source:

@@ -32,6 +32,8 @@ MOST_WAITING: Final = 8 << 20
 _END_S: Final = 2.0
 #: Buffers of the event loop; a frame above is put together of several.
 _BUFFER: Final = 1 << 20
+#: Bytes of hints that may wait for a process that is busy: some hundred thousand.
+_MOST_WAITING: Final = 16 << 20
 
 
 class SourceProcess:
@@ -136,6 +138,8 @@ class SourceProcess:
         async with self._asking:
             if self._writer is None or self._is_broken:
                 raise SourceAway(f"the process of source {self.settings.name} has ended")
+            if self._lost:
+                self.hint("", ())
             try:
                 self._writer.write(frame(question))
                 await self._writer.drain()

@@ -20,6 +20,7 @@ import pytest
 from tcsql.errors import SetupError, SourceAway, SourceFault, TCSQLError
 from tcsql.replication.channel import HEAD, error_of, frame_of_error, frames_of_step, message_of, step_of
 from tcsql.replication.source import KeysRead, RangeRead, ReadRange, Rows, Step, TableChange
+from tcsql.replication.triggers import Wiring, trigger_stem, triggers_of
 from tcsql.replication.worker import bind_doorbell
 from tcsql.replication.workerclient import SourceProcess
 from tcsql.sources import SourceSettings
@@ -180,6 +181,34 @@ def test_a_ring_of_the_doorbell_ends_a_long_pause(at: Shop, tmp_path: Path) -> N
         assert step.events == 1 and time.monotonic() - began < 1.0
         await source.close()
         assert not bell.exists()
+
+    asyncio.run(run())
+
+
+def test_hints_reach_a_push_source_while_it_waits_and_are_counted_when_dropped(at: Shop) -> None:
+    async def run() -> None:
+        at.write("INSERT INTO posts VALUES (1, 'a')")
+        key = at.source.readers["posts"]._keys
+        stem = trigger_stem("tcsql_outbox", "posts")
+        at.write(*(f"DROP TRIGGER {stem}_{event}" for event in ("ins", "upd", "del")))
+        at.write(*(trigger.create_sql for trigger in triggers_of("posts", key, Wiring("tcsql_outbox", push=True))))
+        source = await following(at, dataclasses.replace(at.settings, mode="push"))
+        await source.step(0.0, b"", None)
+        waiting = asyncio.create_task(source.step(60.0, b"", None))
+        await asyncio.sleep(0.2)
+        source.hint("posts", ["1", "2"])
+        change = (await asyncio.wait_for(waiting, 5)).changes["posts"]
+        assert (change.rows.pkeys, change.gone) == ([1], [2])
+        assert source.pid is not None
+        os.kill(source.pid, signal.SIGSTOP)
+        for _ in range(5):
+            source.hint("posts", [f"{number:070}" for number in range(100_000)])
+        assert 0 < source._lost < 500_000, "some of them wait, the others are counted"
+        os.kill(source.pid, signal.SIGCONT)
+        await source.step(0.0, b"", None)
+        await source.step(0.0, b"", None)
+        assert source._lost == 0
+        await source.close()
 
     asyncio.run(run())
 
