@@ -30,6 +30,7 @@ _DELETE = """CREATE OR REPLACE TRIGGER sns_feed_delete AFTER DELETE ON sns_feed 
     (SELECT http_post('127.0.0.1','{port}',CONCAT('command=delete&where=pkey:NUMEQ:', OLD.feedid)))"""
 
 
+_SHIPPED = Path(__file__).parents[2] / "mysql_udf_sync" / "sql" / "trigger_2010.sql"
 #: One for the server of all tests, one for those that a test stops and starts itself.
 PORT, OTHER_PORT = free_port(), free_port()
 
@@ -164,6 +165,25 @@ def test_a_source_without_a_token_audits_what_is_posted(mariadb: PushServer, sho
         assert any(seen_wrong(shop, running) for _ in range(5)), "each time a comparison came in between?"
         wait_for(lambda: ours(running) == theirs(shop))
         assert running.stop() == 0
+
+
+def test_the_shipped_triggers_follow_changes_of_the_key_too(mariadb: PushServer, feed: Running, shop: Cursor) -> None:
+    shop.execute("DROP TRIGGER sns_feed_insert")
+    shop.execute("DROP TRIGGER sns_feed_update")
+    shop.execute("DROP TRIGGER sns_feed_delete")
+    mariadb.load("sns", _SHIPPED.read_text().replace("'3888'", f"'{PORT}'").encode())
+    columns = "feedid,uid,username,title"
+    for statement in (
+        f"INSERT INTO sns_feed ({columns}) VALUES (1,5,'张三','a + b & 100%'),(2,6,NULL,''),(3,7,'x','y')",
+        "UPDATE sns_feed SET feedid = feedid + 10, title = 'moved' WHERE feedid < 3",
+        "UPDATE sns_feed SET uid = NULL WHERE feedid = 11",
+        "DELETE FROM sns_feed WHERE feedid = 12",
+    ):
+        shop.execute(statement)
+    found = [[row[name] for name in columns.split(",")] for row in ours(feed)]
+    assert found == [[3, 7, "x", "y"], [11, None, "张三", "moved"]]
+    shop.execute(f"SELECT {columns} FROM sns_feed")
+    assert [list(row) for row in shop.fetchall()] == found
 
 
 def test_what_is_written_while_nobody_listens_is_lost(shop: Cursor, tmp_path: Path) -> None:
