@@ -106,7 +106,7 @@ def gather(session: Session, settings: SourceSettings, database: str, user: str)
         if error is not None:
             where_errors[table.name] = error
         else:
-            size = _row_bytes(query, there, table)
+            size = mean_row_bytes(query, there, table)
             if size is not None:
                 row_bytes[table.name] = size
     return Facts(
@@ -229,7 +229,7 @@ def _where_error(query: Query, database: str, table: FollowedTable) -> str | Non
     return None
 
 
-def _row_bytes(query: Query, there: CatalogueTable, table: FollowedTable) -> float | None:
+def mean_row_bytes(query: Query, there: CatalogueTable, table: FollowedTable) -> float | None:
     """Mean bytes of a row's values as text, from the first rows; None without rows or the right to read them."""
     try:
         columns = chosen_columns(there, table.columns)

@@ -90,6 +90,8 @@ class Follower:
         #: A step that was asked for while the one before is applied.
         self._ahead: tuple[_Job | None, ReadRange | ReadKeys | None, asyncio.Future[Step]] | None = None
         self._audited_s = 0.0
+        #: Tables that became unsure while they were compared: what has been compared by then may be what was missed.
+        self._doubted: set[str] = set()
 
     # --- what others ask --------------------------------------------------------------------------------------
 
@@ -223,7 +225,16 @@ class Follower:
         assert self.identity is not None
         states = await source.tables()
         database = self._store.database
-        plan = reconcile(self.settings, states, self.position, database, self.identity, recopies=self._recopies)
+        room = self._store.budget.limit_bytes - database.memory_bytes
+        plan = reconcile(
+            self.settings,
+            states,
+            self.position,
+            database,
+            self.identity,
+            room_bytes=room,
+            recopies=self._recopies,
+        )
         self._recopies.clear()
         self.own(plan.blocked.keys() - plan.position.tables.keys())
         await self._carry_out(plan)
@@ -291,13 +302,16 @@ class Follower:
             step = await source.step(wait_s, acknowledged, asked)
         self._read_ahead(source, job, asked, step)
         await self._apply(step)
+        if job is not None and job.name in step.unsure and not (isinstance(asked, ReadRange) and asked.after is None):
+            self._doubted.add(job.name)
         if job is not None and asked is not None and step.read is not None:
             changes = job.take(step.read, asked)
             position = self.position
             if isinstance(job, TableCopy):
                 position = position.with_table(job.name, job.position)
             if job.is_done and job.repairs:
-                position = replace(position, unsure=position.unsure - {job.name})
+                position = replace(position, unsure=position.unsure - ({job.name} - self._doubted))
+                self._doubted.discard(job.name)
             if changes or position != self._stored:
                 await self._commit([[change] for change in changes], position)
             self._finish(job)

@@ -47,9 +47,13 @@ def reconcile(
     database: Database,
     identity: Identity,
     *,
+    room_bytes: int,
     recopies: Collection[str] = (),
 ) -> Plan:
-    """The plan for all tables of the settings. ``recopies``: tables that a person wants copied anew."""
+    """The plan for all tables of the settings.
+
+    ``room_bytes``: memory that new tables may take; ``recopies``: tables that a person wants copied anew.
+    """
     same_server = position.identity in ("", identity.server)
     plan = Plan(replace(position, identity=identity.server))
     held = {schema.name: schema for schema in database.schemas()}
@@ -61,13 +65,29 @@ def reconcile(
         if state is None:
             plan.blocked[table.name] = Blocked("the source has no such table", "create it, or take it off `tables`")
             _copy_later(plan, table.name)
-        elif state.problem is not None:
+            continue
+        if state.problem is not None:
             plan.blocked[table.name] = Blocked(state.problem, state.remedy or "see tcsql mysql check")
             _copy_later(plan, table.name)
-        else:
-            again = not same_server or table.name in recopies
-            _one(plan, state, held.get(table.name), again, len(database.table(table.name)) if table.name in held else 0)
+            continue
+        rows = len(database.table(table.name)) if table.name in held else 0
+        known = position.tables.get(table.name)
+        if known is not None and known.phase is Phase.COPY:
+            room_bytes -= state.needs
+        elif known is None and not rows:
+            if state.needs > room_bytes:
+                plan.blocked[table.name] = _too_large(state, room_bytes)
+                continue
+            room_bytes -= state.needs
+        _one(plan, state, held.get(table.name), not same_server or table.name in recopies, rows)
     return plan
+
+
+def _too_large(state: TableState, room_bytes: int) -> Blocked:
+    return Blocked(
+        f"its {state.rows} rows will take up to {state.needs >> 20} MiB here, and {max(0, room_bytes) >> 20} are free",
+        "raise memory_limit, keep fewer columns, or filter its rows",
+    )
 
 
 def _copy_later(plan: Plan, name: str) -> None:
@@ -94,11 +114,16 @@ def _one(plan: Plan, state: TableState, held: TableSchema | None, again: bool, r
         fresh = replace(fresh, phase=Phase.ASK if rows else Phase.COPY, sweeps=bool(rows))
     elif again:
         fresh = replace(fresh, phase=Phase.ASK, sweeps=True)
-    elif (known.definition, known.incarnation) == (state.definition, state.incarnation):
-        return
+    elif known.definition == state.definition and _may_be_same(known.incarnation, state.incarnation):
+        fresh = replace(known, incarnation=state.incarnation or known.incarnation)
     else:
         fresh = replace(fresh, sweeps=True)
     plan.position = plan.position.with_table(state.name, fresh)
+
+
+def _may_be_same(known: str, found: str) -> bool:
+    """Whether the table has kept its rows, as far as can be told: the right to see that may come and go."""
+    return known == found or not known or not found
 
 
 def has_same_form(held: TableSchema, source: TableSchema) -> bool:

@@ -18,8 +18,10 @@ from tcsql.errors import SourceAway, SourceFault
 from tcsql.literals import quote_name
 from tcsql.replication.catalogue import CatalogueTable, definition_of, read_incarnations, read_tables, schema_of
 from tcsql.replication.connection import Connection, connect
+from tcsql.replication.facts import mean_row_bytes
 from tcsql.replication.grants import read_grants
 from tcsql.replication.keytext import key_problem
+from tcsql.replication.sizing import size_of
 from tcsql.replication.source import Identity, TableState
 from tcsql.replication.tablereader import TableReader, shape_of
 from tcsql.sources import FollowedTable, SourceSettings
@@ -59,6 +61,7 @@ class SqlSession:
         self._connection: Connection | None = None
         self._known: dict[str, TableReader] = {}
         self._sees_ids = False
+        self._needs: dict[str, int] = {}
 
     @property
     def connection(self) -> Connection:
@@ -118,7 +121,11 @@ class SqlSession:
             problem = self._problem(table, followed, schema)
         except SourceFault as error:
             return _cannot_be_read(table.name, error, self.settings.name)
-        state = TableState(table.name, schema, definition, "", table.rows, table.bytes)
+        needs = self._needs.get(definition)
+        if needs is None:  # once: a sample of rows is read for it
+            row_bytes = mean_row_bytes(self.connection.query, table, followed)
+            needs = self._needs[definition] = size_of(table, followed, row_bytes).bytes_here
+        state = TableState(table.name, schema, definition, "", table.rows, table.bytes, needs=needs)
         return state if problem is None else replace(state, problem=problem.text, remedy=problem.remedy)
 
     def _problem(self, table: CatalogueTable, followed: FollowedTable, schema: TableSchema) -> Problem | None:

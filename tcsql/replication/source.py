@@ -53,7 +53,7 @@ class TableState:
     ``definition``: a digest of columns, types and key: another digest is another table. ``incarnation``: changes when
     its rows were thrown away or swapped without a row event (TRUNCATE, table swap); "" where that cannot be seen.
     ``problem``: why it cannot be followed now (lost triggers, no primary key), with ``remedy``, else None.
-    ``rows``, ``bytes``: the source's estimates.
+    ``rows``, ``bytes``: the source's estimates. ``needs``: bytes that it will take here, at most, by ours; 0: unknown.
     """
 
     name: str
@@ -64,6 +64,7 @@ class TableState:
     bytes: int
     problem: str | None = None
     remedy: str | None = None
+    needs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

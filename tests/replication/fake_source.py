@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,7 @@ class FakeServer:
     started_s: float = 0.0
     rows: dict[str, dict[PKey, Values]] = field(default_factory=dict)
     incarnation: str = "1"
+    needs: int = 0
     problem: dict[str, str] = field(default_factory=dict)
     noted: dict[int, tuple[str, PKey]] = field(default_factory=dict)
     last: int = 0
@@ -53,6 +54,10 @@ class FakeServer:
     faults: list[TCSQLError] = field(default_factory=list)
     most_events: int = 50_000
     taken: int = 0
+    looked: int = 0
+    #: Tables that the next step calls unsure, and what happens at the source before a stretch is read.
+    unsure: list[str] = field(default_factory=list)
+    on_read: Callable[[ReadRange | ReadKeys], None] = lambda read: None
 
     def __post_init__(self) -> None:
         for name in self.schemas:
@@ -98,10 +103,11 @@ class FakeSource:
 
     async def tables(self) -> Sequence[TableState]:
         server = self.server
+        server.looked += 1
         return [
             TableState(
                 name, schema, str(hash(schema.columns)), server.incarnation, len(server.rows[name]), 0,
-                server.problem.get(name), "mend it" if name in server.problem else None,
+                server.problem.get(name), "mend it" if name in server.problem else None, server.needs,
             )
             for name, schema in server.schemas.items()
         ]  # fmt: skip
@@ -131,9 +137,11 @@ class FakeSource:
         now = time.time()
         server.taken += 1
         token = " ".join(map(str, seen)).encode()
-        return Step(changes, answer, len(seen), token, complete, b"", now, now, time.monotonic())
+        unsure, server.unsure = server.unsure, []
+        return Step(changes, answer, len(seen), token, complete, b"", now, now, time.monotonic(), unsure)
 
     def _read(self, read: ReadRange | ReadKeys) -> RangeRead | KeysRead:
+        self.server.on_read(read)
         rows = self.server.rows[read.table]
         if isinstance(read, ReadKeys):
             missing = [pkey for pkey in read.pkeys if pkey not in rows]

@@ -21,6 +21,7 @@ from tcsql.replication.follower import Follower
 from tcsql.replication.followers import Followers
 from tcsql.replication.position import Phase, Position
 from tcsql.replication.reporting import report
+from tcsql.replication.source import ReadKeys, ReadRange
 from tcsql.sources import FollowedTable as Table
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
@@ -387,6 +388,30 @@ def test_an_audit_that_was_interrupted_is_made_after_the_restart(tmp_path: Path)
     run(tmp_path, second)
 
 
+@pytest.mark.parametrize("copies", [True, False])
+def test_what_is_missed_while_rows_are_compared_is_compared_again(tmp_path: Path, copies: bool) -> None:
+    """A row of a stretch that has been read changes, and nobody is told but that something was missed."""
+    source = server(5_000)
+
+    def miss(read: ReadRange | ReadKeys) -> None:
+        if isinstance(read, ReadRange) and read.after is not None and source.rows["posts"][0]["title"] != "missed":
+            source.rows["posts"][0] = {**source.rows["posts"][0], "title": "missed"}
+            source.unsure = ["posts"]
+
+    async def body(store: Store) -> None:
+        if copies:
+            source.on_read = miss
+        async with following(store, source, copy_rows=1_000) as follower:
+            if not copies:
+                await caught_up(follower, store, source)
+                source.on_read = miss
+                source.unsure = ["posts"]
+            await until(lambda: source.rows["posts"][0]["title"] == "missed")
+            await until(lambda: equal(store, source))
+
+    run(tmp_path, body)
+
+
 def test_each_change_of_state_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = server(rows=5)
     caplog.set_level(logging.WARNING, "tcsql.replication")
@@ -439,6 +464,40 @@ def test_a_table_with_other_columns_that_is_not_ours_is_left_alone(tmp_path: Pat
 
 def created(sql: str) -> Any:
     return CreateTable(schema_of(sql))
+
+
+def test_a_table_that_will_not_fit_is_refused_before_its_copy_begins(tmp_path: Path) -> None:
+    source = server(rows=5)
+
+    async def body(store: Store) -> None:
+        source.needs = store.budget.limit_bytes * 2
+        async with following(store, source, check_s=0) as follower:
+            await until(lambda: follower.state == "following")
+            assert follower.blocked.keys() == {"posts", "names"}
+            assert "memory_limit" in follower.blocked["names"].remedy
+            assert not store.database.schemas()
+            source.needs = 1000
+            await caught_up(follower, store, source)
+
+    run(tmp_path, body)
+
+
+def test_the_right_to_see_table_ids_may_come_and_go(tmp_path: Path) -> None:
+    source = server(rows=5)
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=0) as follower:
+            await caught_up(follower, store, source)
+            for incarnation in ("", "1", ""):
+                source.incarnation = incarnation
+                taken = source.looked
+                await until(lambda taken=taken: source.looked > taken + 2)  # type: ignore[misc]  # mypy infers no type for a lambda's default
+            assert follower.position.tables["posts"].phase is Phase.DONE
+            source.rows["posts"].clear()
+            source.incarnation = "2"
+            await caught_up(follower, store, source)
+
+    run(tmp_path, body)
 
 
 def test_columns_that_change_at_the_source_make_the_table_anew(tmp_path: Path) -> None:
