@@ -24,7 +24,8 @@ FIRST_ROWS: Final = 16
 GROWTH: Final = 4
 #: Heads of one shape; a head of 16 rows takes about 1 KB.
 MOST_HEADS: Final = 512
-#: Of a page that a head keeps as one piece, beside its rows.
+#: Pages that a head keeps as one piece each, beside its rows: their number, and the length of one.
+MOST_PAGES: Final = 4
 MOST_JOINED_BYTES: Final = 4_096
 #: Rows in the heads of all shapes together: a thousand shapes with long heads would take gigabytes.
 MOST_ROWS: Final = 200_000
@@ -34,10 +35,9 @@ ROW_BYTES: Final = 100
 class FirstPage:
     """The first rows of a head as one piece of JSON: the page of all requests whose conditions they all match."""
 
-    __slots__ = ("count", "highest", "joined", "last", "lowest")
+    __slots__ = ("highest", "joined", "last", "lowest")
 
     def __init__(self, rows: Sequence[bytes], last: PKey, lowest: Any, highest: Any) -> None:
-        self.count = len(rows)
         self.joined = b",".join(rows)
         self.last = last
         #: Of the tested column.
@@ -48,7 +48,7 @@ class FirstPage:
 class Head:
     """The first rows of one run in output order, with the values of the tested columns."""
 
-    __slots__ = ("_lowest_highest", "columns", "first", "pkeys", "rows", "version")
+    __slots__ = ("_lowest_highest", "columns", "pages", "pkeys", "rows", "version")
 
     def __init__(self, version: int, columns: int) -> None:
         self.version = version
@@ -57,16 +57,16 @@ class Head:
         self.columns: list[list[Any]] = [[] for _ in range(columns)]
         #: For each column the lowest and the highest value among the first rows, for any number of them.
         self._lowest_highest: list[tuple[list[Any], list[Any]]] = []
-        #: The page that was asked for last.
-        self.first: FirstPage | None = None
+        #: By size: what ``first_page`` gave.
+        self.pages: dict[int, FirstPage] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def held(self) -> int:
-        """Rows, and for its first page as many as take up so much."""
-        return len(self.rows) + (0 if self.first is None else 1 + len(self.first.joined) // ROW_BYTES)
+        """Rows, and for its pages as many as take up so much."""
+        return len(self.rows) + sum([1 + len(page.joined) // ROW_BYTES for page in self.pages.values()])
 
     def load(self, table: Table, names: Sequence[str], pkeys: Sequence[PKey]) -> None:
         """Take the next rows of the run."""
@@ -95,9 +95,11 @@ class Head:
             return None
         lowest, highest = self._lowest_highest[0]
         before = self.held
-        self.first = FirstPage(rows, self.pkeys[count - 1], lowest[count - 1], highest[count - 1])
+        if len(self.pages) >= MOST_PAGES:
+            self.pages.clear()
+        page = self.pages[count] = FirstPage(rows, self.pkeys[count - 1], lowest[count - 1], highest[count - 1])
         _HELD.add(self.held - before)
-        return self.first
+        return page
 
     def places(self, bounds: Sequence[Bounds], need: int) -> Sequence[int]:
         """Where the first matching rows stand: ``need`` of them or, if the head holds fewer, all."""

@@ -155,9 +155,7 @@ def walk_body(page: InKeyOrder, walk: Walk, use: Use) -> Body:
         head, bounds = heads.get(operands[head_place]), read_bounds(operands[place])
         if head is None or bounds is None or head.version != table.version:
             return careful(operands)
-        first = head.first
-        if first is None or first.count != limit:
-            first = head.first_page(limit)
+        first = head.pages.get(limit) or head.first_page(limit)
         if first is None or first.lowest < bounds[0] or first.highest > bounds[1]:
             return careful(operands)
         matches = locate_exact(operands)
