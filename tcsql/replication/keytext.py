@@ -234,11 +234,13 @@ def _name(text: str) -> str:
 
 def in_condition(columns: Sequence[CatalogueColumn], texts: Sequence[KeyText]) -> str:
     """SQL: the key is one of these, at most ``KEYS_AT_ONCE``; looked up in the primary key."""
-    names = ",".join(quote_name(column.name) for column in columns)
-    if len(columns) == 1:
-        return f"{names} IN ({','.join(literals(columns, text)[0] for text in texts)})"
-    rows = (f"({','.join(literals(columns, text))})" for text in texts)
-    return f"({names}) IN ({','.join(rows)})"
+    names = [quote_name(column.name) for column in columns]
+    rows = [literals(columns, text) for text in texts]
+    if len(names) == 1:
+        return f"{names[0]} IN ({','.join(row[0] for row in rows)})"
+    if any(_form(column) in (Form.ENUM, Form.SET) for column in columns):  # MySQL finds none of them in rows of values
+        return " OR ".join(f"({' AND '.join(map('='.join, zip(names, row, strict=True)))})" for row in rows)
+    return f"({','.join(names)}) IN ({','.join(map('({})'.format, map(','.join, rows)))})"
 
 
 def after_condition(columns: Sequence[CatalogueColumn], text: KeyText) -> str:

@@ -130,11 +130,17 @@ def test_the_hard_values_are_hard(at: Shop) -> None:
         ("k TIMESTAMP", ["'2038-01-19 03:14:07'", "'2020-03-29 02:30:00'"]),
         ("k TIME(6)", ["'-00:00:00.000001'", "'838:59:59'"]),
         ("k ENUM('b','a','ü')", ["'a'", "'ü'", "'b'"]),
+        ("k SET('b','a','ü')", ["'a,ü'", "'b'", "''"]),
+        ("k YEAR", ["2155", "0", "1999"]),
         ("k BIT(10)", ["b'1111100000'", "b'0'"]),
         ("k DATE, l VARCHAR(9) COLLATE utf8mb4_general_ci, m TINYINT", ["'2020-01-01','x',1", "'2020-01-01','X,y',1"]),
     ],
 )
-def test_keys_of_every_type_go_there_and_back(any_server: MariaDB, key: str, values: list[str]) -> None:
+@pytest.mark.parametrize("more", ["", "p TINYINT, ", "p VARCHAR(9), "], ids=["alone", "with a number", "with a text"])
+def test_keys_of_every_type_go_there_and_back(any_server: MariaDB, key: str, values: list[str], more: str) -> None:
+    """Also beside another column: servers compare rows of values in another way than values."""
+    if more:
+        key, values = more + key, [f"1,{value}" for value in values]
     names = ",".join(part.split()[0] for part in key.split(", "))
     with shop(any_server, f"CREATE TABLE keyed ({key}, n INT, PRIMARY KEY ({names})) ENGINE=InnoDB") as at:
         at.query("SET SESSION sql_mode = ''")
