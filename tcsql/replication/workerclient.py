@@ -77,7 +77,7 @@ class SourceProcess:
 
         A process that is in a long statement does not listen; hints above ``MOST_WAITING`` bytes count as lost.
         """
-        if self._writer is None or self._is_broken:
+        if self._writer is None or self._is_broken or self._writer.is_closing():
             return
         self._lost += lost
         if self._writer.transport.get_write_buffer_size() > MOST_WAITING:
@@ -92,7 +92,8 @@ class SourceProcess:
         writer, self._writer = self._writer, None
         process, self._process = self._process, None
         if writer is not None:
-            writer.write(frame(("close",)))
+            if not writer.is_closing():  # a process that was killed: uvloop refuses to write then
+                writer.write(frame(("close",)))
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
@@ -123,9 +124,11 @@ class SourceProcess:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        except OSError as error:
+        except BaseException as error:
             ours.close()
-            raise SourceAway(f"the process of source {self.settings.name} does not start: {error}") from None
+            if isinstance(error, OSError):
+                raise SourceAway(f"the process of source {self.settings.name} does not start: {error}") from None
+            raise
         finally:
             theirs.close()
         assert self._process.stderr is not None
@@ -141,6 +144,8 @@ class SourceProcess:
             if self._lost:
                 self.hint("", ())
             try:
+                if self._writer.is_closing():
+                    raise BrokenPipeError
                 self._writer.write(frame(question))
                 await self._writer.drain()
                 return await self._answer()

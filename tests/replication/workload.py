@@ -113,7 +113,10 @@ class Writer:
         if code not in _GAME:
             raise error
         self.done[_GAME[code]] += 1
-        self._cursor.connection.rollback()
+        try:
+            self._cursor.connection.rollback()
+        except (pymysql.err.Error, OSError):
+            self._close()
 
     def _finish(self) -> None:
         """Most commit at once, some late, some never."""
