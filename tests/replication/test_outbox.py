@@ -10,7 +10,9 @@ import pytest
 from tcsql.errors import SourceAway, SourceFault
 from tcsql.replication import outbox
 from tcsql.replication.outbox import OutboxSource
+from tcsql.replication.rows import Result
 from tcsql.replication.session import Woken
+from tcsql.replication.snapshot import BEGIN
 from tcsql.replication.source import KeysRead, RangeRead, ReadKeys, ReadRange
 from tcsql.replication.triggers import trigger_stem
 from tcsql.sources import FollowedTable
@@ -208,6 +210,30 @@ def test_a_stretch_is_of_the_same_state_as_the_changes(at: Shop) -> None:
     step = at.step(ReadRange("posts", step.read.last, 2))
     assert isinstance(step.read, RangeRead)
     assert (step.read.rows.pkeys, step.read.last, step.changes["posts"].gone) == ([], None, [3])
+
+
+def test_what_commits_between_two_statements_of_a_poll_is_of_the_next(
+    at: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.write("INSERT INTO posts VALUES (1, 1, 'old', NULL), (2, 1, 'old', NULL)")
+    at.step()  # the next one deletes first, which is done in another isolation
+    at.write("UPDATE posts SET uid = 2")
+    read = at.source.connection.read
+
+    def read_and_disturb(sql: str) -> list[Result]:
+        results = read(sql)
+        if BEGIN in sql:
+            at.write("UPDATE posts SET title = 'new' WHERE id = 1", "DELETE FROM posts WHERE id = 2")
+        return results
+
+    with monkeypatch.context() as patched:
+        patched.setattr(at.source.connection, "read", read_and_disturb)
+        step = at.step(ReadRange("posts", None, 10))
+    assert step.changes["posts"].rows.columns[:3] == [[1, 2], [2, 2], ["old", "old"]]
+    assert isinstance(step.read, RangeRead)
+    assert step.read.rows.columns == step.changes["posts"].rows.columns
+    change = at.step().changes["posts"]
+    assert (change.rows.columns[2], change.gone) == (["new"], [2])
 
 
 def test_keys_that_are_missing_are_told_without_rows(at: Shop) -> None:
