@@ -234,6 +234,30 @@ def test_the_seed_queries_are_prepared_on_every_size_of_table(name: str, rows: i
         assert agrees(database, query), f"{query} is left to the general way"
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        Select("posts", None, where((None, Operator.NUMEQ, 77)), NEWEST, 0, 1),
+        newest_of_user(5, 0, 1),
+        newest_of_user(5, 0, 10),
+        since(500),
+        Count("posts", where(("dateline", Operator.NUMGE, 500), ("idtype", Operator.STREQ, "blogid"))),
+    ],
+)
+def test_what_nearly_every_request_asks_for_takes_the_shortcut(query: Query) -> None:
+    database = posts(300, (("uid",), ("idtype",), ("idtype", "dateline")))
+    change(database, Update("posts", Filter(), {"dateline": 999}))
+    assert agrees(database, query), "now the head is there"
+    shape = database.prepared("posts").find(query)
+    assert shape is not None
+    (conjunction,) = query.where.any_of
+    operands = [each.operand.encode() for each in conjunction]
+    answered = Answered()
+    skip, limit = (query.skip, query.limit) if isinstance(query, Select) else (0, 0)
+    assert shape.body(skip, limit, answered)(operands) is not None
+    assert (answered.usual, answered.unusual) == (1, 0)
+
+
 @pytest.mark.parametrize("name", SEEDS)
 def test_rows_that_wait_for_a_new_layout_are_answered_in_it(name: str) -> None:
     database = posts(300)
