@@ -28,7 +28,7 @@ from tests.replication.following import Node
 _SOURCE: Final = Path(__file__).parents[2] / "mysql_udf_sync"
 TOKEN: Final = "a-token.of_tests~0123456789+/="
 #: Much longer than a hint takes, and much shorter than an audit would.
-SOON_S: Final = 10.0
+SOON_S: Final = 30.0
 #: The functions and what they return.
 FUNCTIONS: Final = {
     **dict.fromkeys(("tcsql_push", "tcsql_doorbell", "http_post"), "INTEGER"),
@@ -46,6 +46,10 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+#: Of the server that tests share: one for TCSQL, one for a TCSQL that a test stops and starts itself.
+PORT, OTHER_PORT = free_port(), free_port()
 
 
 class PushServer(MariaDB):

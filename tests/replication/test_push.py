@@ -14,17 +14,15 @@ import pymysql
 import pytest
 
 from tests.replication.following import MARKER
-from tests.replication.pushing import SOON_S, TOKEN, PushNode, PushServer, free_port, pushing
+from tests.replication.pushing import SOON_S, TOKEN, PushNode, PushServer, pushing
 from tests.replication.workload_tables import SCHEMA, VALUES
 
-PORT = free_port()
 POSTS = "CREATE TABLE posts (id INT PRIMARY KEY, uid INT, title VARCHAR(200), KEY (uid)) ENGINE=InnoDB"
 
 
 @pytest.fixture(scope="module")
-def mariadb() -> Iterator[PushServer]:
-    with PushServer(PORT, "cooldown_ms = 50") as server:
-        yield server
+def mariadb(mariadb_that_calls: PushServer) -> PushServer:
+    return mariadb_that_calls
 
 
 @pytest.fixture(scope="module")

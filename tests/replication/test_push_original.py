@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.http.serving import Running, serving, wait_for
-from tests.replication.pushing import PushServer, free_port
+from tests.replication.pushing import OTHER_PORT, PORT, PushServer
 
 Cursor = Any
 
@@ -31,14 +31,11 @@ _DELETE = """CREATE OR REPLACE TRIGGER sns_feed_delete AFTER DELETE ON sns_feed 
 
 
 _SHIPPED = Path(__file__).parents[2] / "mysql_udf_sync" / "sql" / "trigger_2010.sql"
-#: One for the server of all tests, one for those that a test stops and starts itself.
-PORT, OTHER_PORT = free_port(), free_port()
 
 
 @pytest.fixture(scope="module")
-def mariadb() -> Iterator[PushServer]:
-    with PushServer(PORT, f"allow = 127.0.0.1:{OTHER_PORT}", "cooldown_ms = 50") as server:
-        yield server
+def mariadb(mariadb_that_calls: PushServer) -> PushServer:
+    return mariadb_that_calls
 
 
 @pytest.fixture

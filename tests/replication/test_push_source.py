@@ -19,15 +19,15 @@ from tcsql.replication.source import KeysRead, RangeRead, ReadKeys, ReadRange, S
 from tcsql.replication.tablereader import KeysFound, TableReader
 from tcsql.replication.triggers import SESSION, Wiring, triggers_of
 from tcsql.sources import FollowedTable, SourceSettings
-from tests.replication.pushing import TOKEN, PushServer, free_port
+from tests.replication.pushing import TOKEN, PushServer
 
 Cursor = Any
 
 
 @pytest.fixture(scope="module")
-def mariadb() -> Iterator[PushServer]:
-    with PushServer(free_port()) as server:  # nobody listens there: hints are given by hand
-        yield server
+def mariadb(mariadb_that_calls: PushServer) -> PushServer:
+    """Nobody listens where its functions call: hints are given by hand."""
+    return mariadb_that_calls
 
 
 @pytest.fixture
