@@ -118,42 +118,53 @@ def test_the_hard_values_are_hard(at: Shop) -> None:
     assert charsets[3]["en"] == "€"
 
 
-@pytest.mark.parametrize(
-    ("key", "values"),
-    [
-        ("k DECIMAL(12,3)", ["-1.5", "0.001", "99999.999"]),
-        ("k BIGINT UNSIGNED", ["18446744073709551615", "0"]),
-        ("k INT(5) ZEROFILL", ["7", "12345"]),
-        ("k VARCHAR(20) CHARACTER SET latin1", ["'a,b'", "'é€'", "''", "'it''s'"]),
-        ("k VARBINARY(20)", ["X'00ff2c'", "''"]),
-        ("k DATETIME(3)", ["'2020-02-29 01:02:03.004'", "'0000-00-00'"]),
-        ("k TIMESTAMP", ["'2038-01-19 03:14:07'", "'2020-03-29 02:30:00'"]),
-        ("k TIME(6)", ["'-00:00:00.000001'", "'838:59:59'"]),
-        ("k ENUM('b','a','ü')", ["'a'", "'ü'", "'b'"]),
-        ("k SET('b','a','ü')", ["'a,ü'", "'b'", "''"]),
-        ("k YEAR", ["2155", "0", "1999"]),
-        ("k BIT(10)", ["b'1111100000'", "b'0'"]),
-        ("k DATE, l VARCHAR(9) COLLATE utf8mb4_general_ci, m TINYINT", ["'2020-01-01','x',1", "'2020-01-01','X,y',1"]),
-    ],
-)
-@pytest.mark.parametrize("more", ["", "p TINYINT, ", "p VARCHAR(9), "], ids=["alone", "with a number", "with a text"])
-def test_keys_of_every_type_go_there_and_back(any_server: MariaDB, key: str, values: list[str], more: str) -> None:
-    """Also beside another column: servers compare rows of values in another way than values."""
-    if more:
-        key, values = more + key, [f"1,{value}" for value in values]
+#: Keys and values of theirs, each alone and behind another column: servers compare rows of values in another way.
+KEYS = [
+    ("k DECIMAL(12,3)", ["-1.5", "0.001", "99999.999"]),
+    ("k BIGINT UNSIGNED", ["18446744073709551615", "0"]),
+    ("k INT(5) ZEROFILL", ["7", "12345"]),
+    ("k VARCHAR(20) CHARACTER SET latin1", ["'a,b'", "'é€'", "''", "'it''s'"]),
+    ("k VARBINARY(20)", ["X'00ff2c'", "''"]),
+    ("k DATETIME(3)", ["'2020-02-29 01:02:03.004'", "'0000-00-00'"]),
+    ("k TIMESTAMP", ["'2038-01-19 03:14:07'", "'2020-03-29 02:30:00'"]),
+    ("k TIME(6)", ["'-00:00:00.000001'", "'838:59:59'"]),
+    ("k ENUM('b','a','ü')", ["'a'", "'ü'", "'b'"]),
+    ("k SET('b','a','ü')", ["'a,ü'", "'b'", "''"]),
+    ("k YEAR", ["2155", "0", "1999"]),
+    ("k BIT(10)", ["b'1111100000'", "b'0'"]),
+    ("k DATE, l VARCHAR(9) COLLATE utf8mb4_general_ci, m TINYINT", ["'2020-01-01','x',1", "'2020-01-01','X,y',1"]),
+]
+BESIDE = {"alone": "", "number": "p TINYINT, ", "text": "p VARCHAR(9), "}
+
+
+def create_sql(place: int, beside: str) -> str:
+    key = BESIDE[beside] + KEYS[place][0]
     names = ",".join(part.split()[0] for part in key.split(", "))
-    with shop(any_server, f"CREATE TABLE keyed ({key}, n INT, PRIMARY KEY ({names})) ENGINE=InnoDB") as at:
-        at.query("SET SESSION sql_mode = ''")
-        at.write(*(f"INSERT INTO keyed VALUES ({value}, {place})" for place, value in enumerate(values)))
-        change = at.step().changes["keyed"]
-        noted = at.rows("keyed", change.rows)
-        assert (len(noted), change.gone) == (len(values), [])
-        assert at.copied("keyed", limit=1) == noted
-        read = at.step(ReadKeys("keyed", list(noted), only_missing=True)).read
-        assert isinstance(read, KeysRead)
-        assert read.missing == []
-        expected = {(row["n"],): row for row in truth(at, "keyed").values()}
-        assert differences({(row["n"],): row for row in noted.values()}, expected) == []
-        at.write("DELETE FROM keyed WHERE n = 0")
-        change = at.step().changes["keyed"]
-        assert change.gone == [key for key, row in noted.items() if row["n"] == 0]
+    return f"CREATE TABLE {beside}{place} ({key}, n INT, PRIMARY KEY ({names})) ENGINE=InnoDB"
+
+
+@pytest.fixture(scope="module")
+def keyed(any_server: MariaDB) -> Iterator[Shop]:
+    with shop(any_server, *(create_sql(place, beside) for place in range(len(KEYS)) for beside in BESIDE)) as opened:
+        opened.query("SET SESSION sql_mode = ''")
+        yield opened
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("place", range(len(KEYS)), ids=[key.split("(")[0] for key, _ in KEYS])
+def test_keys_of_every_type_go_there_and_back(keyed: Shop, place: int, beside: str) -> None:
+    at, table = keyed, f"{beside}{place}"
+    values = [value if beside == "alone" else f"1,{value}" for value in KEYS[place][1]]
+    at.write(*(f"INSERT INTO {table} VALUES ({value}, {number})" for number, value in enumerate(values)))
+    change = at.step().changes[table]
+    noted = at.rows(table, change.rows)
+    assert (len(noted), change.gone) == (len(values), [])
+    assert at.copied(table, limit=1) == noted
+    read = at.step(ReadKeys(table, list(noted), only_missing=True)).read
+    assert isinstance(read, KeysRead)
+    assert read.missing == []
+    expected = {(row["n"],): row for row in truth(at, table).values()}
+    assert differences({(row["n"],): row for row in noted.values()}, expected) == []
+    at.write(f"DELETE FROM {table} WHERE n = 0")
+    change = at.step().changes[table]
+    assert change.gone == [key for key, row in noted.items() if row["n"] == 0]
