@@ -192,7 +192,7 @@ def test_rows_that_were_here_before_are_swept(tmp_path: Path) -> None:
             source.rows["posts"][1] = {"id": 1, "title": "swapped", "n": 0}
             source.incarnation = "2"
             follower.recopy([])
-            follower._recopies.add("names")
+            follower.recopies.add("names")
             await caught_up(follower, store, source)
 
     run(tmp_path, body)
@@ -456,7 +456,7 @@ def test_a_table_with_other_columns_that_is_not_ours_is_left_alone(tmp_path: Pat
             assert held(store, "posts") == [{"id": 1, "other": 2}]
             await store.commit([DropTable("posts")])
             follower.recopy([])
-            follower._recopies.add("posts")
+            follower.recopies.add("posts")
             await caught_up(follower, store, source)
 
     run(tmp_path, body)

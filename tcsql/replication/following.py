@@ -1,0 +1,249 @@
+"""One connection to a source: what its tables are, and step after step until it fails.
+
+    compare identity and tables with the stored position -> begin the copies that are due -> steps, for ever
+    a step: changes applied and durable, then its read goes to the copy or the verification that asked for it,
+            what that changes is committed with the new position; then the step is acknowledged
+
+Everything runs on the event loop; the source itself lives in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+from typing import Final
+
+from tcsql.errors import SourceFault
+from tcsql.replication.applying import batches
+from tcsql.replication.asyncsource import AsyncSource
+from tcsql.replication.copying import TableCopy
+from tcsql.replication.known import KnownSource
+from tcsql.replication.position import Phase, Position
+from tcsql.replication.reconciling import reconcile
+from tcsql.replication.source import Identity, RangeRead, ReadKeys, ReadRange, Step
+from tcsql.replication.verifying import TableVerification
+
+logger = logging.getLogger("tcsql.replication")
+
+#: Changes beside a stretch up to which the next one is read ahead.
+_FEW_EVENTS: Final = 500
+#: By how much two readings of a server's start may differ: it is told in whole seconds.
+_CLOCK_S: Final = 1.5
+
+_Job = TableCopy | TableVerification
+_Asked = ReadRange | ReadKeys | None
+
+
+class Following:
+    """What is known of a source, kept up to date over one connection."""
+
+    def __init__(self, known: KnownSource, source: AsyncSource) -> None:
+        self._known = known
+        self._source = source
+        #: A step that was asked for while the one before is applied.
+        self._ahead: tuple[_Job | None, _Asked, asyncio.Future[Step]] | None = None
+        self._audited_s = time.monotonic()
+        self._heartbeat_s: float | None = None
+        #: Tables that became unsure while they were compared: what has been compared by then may be what was missed.
+        self._doubted: set[str] = set()
+
+    async def run(self) -> None:
+        """Follow until something fails."""
+        known = self._known
+        known.identity = await self._source.open(known.position.log)
+        self._require_identity(known.identity)
+        known.position = self._after_a_break(known.position, known.identity)
+        await self._look_at_tables(known.identity)
+        acknowledged = b""
+        looked_s = time.monotonic()
+        while True:
+            if self._ahead is None and (known.recopies or time.monotonic() - looked_s > known.settings.check_s):
+                looked_s = time.monotonic()
+                await self._look_at_tables(known.identity)
+            self._audit_when_due()
+            acknowledged = await self._step(acknowledged)
+
+    async def end(self) -> None:
+        """Nothing of this connection is waited for any more."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead[2].cancel()
+            await asyncio.gather(ahead[2], return_exceptions=True)
+        self._known.copies.clear()
+        if self._known.verification is not None:
+            self._known.verification.break_off("the connection was lost")
+
+    def _require_identity(self, identity: Identity) -> None:
+        known = self._known
+        server = known.position.identity
+        if server and server != identity.server and not known.accepted:
+            raise SourceFault(
+                f"source {known.name} is another server now: {identity.server}, it was {server}",
+                f"if that is right, run: tcsql mysql accept {known.name}",
+            )
+
+    def _after_a_break(self, position: Position, identity: Identity) -> Position:
+        """The position at the start of a session, with what may have been missed before it."""
+        known = self._known
+        unsure = position.unsure
+        if position.started_s and abs(position.started_s - identity.started_s) > _CLOCK_S:
+            # InnoDB shows a commit before its log is on disk: a crash can take back what was applied here.
+            logger.warning("source %s was restarted: its rows are compared", known.name)
+            unsure |= position.tables.keys()
+        if known.settings.mode == "push" and not position.clean:
+            unsure |= position.tables.keys()
+        return replace(position, clean=False, started_s=identity.started_s, unsure=unsure)
+
+    async def _look_at_tables(self, identity: Identity) -> None:
+        """Compare what the source has with what we follow, and begin the copies that are due."""
+        known = self._known
+        states = await self._source.tables()
+        database = known.store.database
+        plan = reconcile(
+            known.settings,
+            states,
+            known.position,
+            database,
+            identity,
+            room_bytes=known.store.budget.limit_bytes - database.memory_bytes,
+            recopies=known.recopies,
+        )
+        known.recopies.clear()
+        known.own(plan.blocked.keys() - plan.position.tables.keys())
+        if plan.schema_changes or plan.position != known.stored:
+            await known.commit([plan.schema_changes], plan.position)
+        known.tables = {state.name: state for state in states}
+        known.report_blocked(plan.blocked)
+        followed = [state.name for state in states if state.name not in plan.blocked]
+        await self._source.follow(followed)
+        under_way = {copy.name: copy for copy in known.copies}
+        known.copies.clear()
+        if known.verification is not None and known.verification.is_outdated(database):
+            known.verification.break_off("a table was made anew")
+        for name in followed:
+            position = known.position.tables[name]
+            if position.phase is not Phase.DONE:
+                copy = under_way.get(name)
+                if copy is None or copy.position != position:
+                    table = database.table(name)
+                    copy = TableCopy(known.name, table, position, known.settings.copy_rows, known.accepted)
+                known.copies.append(copy)
+
+    def _audit_when_due(self) -> None:
+        """Compare and repair what may have missed changes, as the source says; a push source from time to time."""
+        known = self._known
+        every_s = known.settings.audit_s
+        if known.settings.mode == "push" and every_s and time.monotonic() - self._audited_s > every_s:
+            self._audited_s = time.monotonic()
+            known.position = replace(known.position, unsure=known.position.unsure | known.position.tables.keys())
+        due = known.position.unsure - known.blocked.keys()
+        if due and not known.copies:
+            known.verify(sorted(due), repair=True)
+
+    # --- one step ---------------------------------------------------------------------------------------------
+
+    async def _step(self, acknowledged: bytes) -> bytes:
+        """One step, durable here; gives the token to acknowledge with the next."""
+        known = self._known
+        if self._ahead is not None:
+            (job, asked, answer), self._ahead = self._ahead, None
+            step = await answer
+        else:
+            job = self._job()
+            asked = None if job is None else job.next_read()
+            wait_s = 0.0 if asked is not None else known.settings.poll_ms / 1000
+            step = await self._source.step(wait_s, acknowledged, asked)
+        self._read_ahead(job, asked, step)
+        await self._apply(step)
+        if job is not None and asked is not None:
+            await self._give(job, asked, step)
+        self._now_fresh(step)
+        return step.token
+
+    async def _give(self, job: _Job, asked: ReadRange | ReadKeys, step: Step) -> None:
+        """The answer to whom it was asked for, and what that changes here."""
+        known = self._known
+        is_first = isinstance(asked, ReadRange) and asked.after is None
+        if job.name in step.unsure and not is_first:
+            self._doubted.add(job.name)
+        if step.read is None:
+            return
+        changes = job.take(step.read, asked)
+        position = known.position
+        if isinstance(job, TableCopy):
+            position = position.with_table(job.name, job.position)
+        if job.is_done and job.repairs:
+            position = replace(position, unsure=position.unsure - ({job.name} - self._doubted))
+            self._doubted.discard(job.name)
+        if changes or position != known.stored:
+            await known.commit([[change] for change in changes], position)
+        if job.is_done:
+            self._finish(job)
+
+    def _read_ahead(self, job: _Job | None, asked: _Asked, step: Step) -> None:
+        """Let the source read the next stretch while this one is applied here.
+
+        What this step brings is not durable yet, so it is not acknowledged: the source tells it again. That costs
+        little only where there is little, else the stretch has to wait.
+        """
+        if not isinstance(asked, ReadRange) or not isinstance(step.read, RangeRead) or step.events > _FEW_EVENTS:
+            return
+        if step.read.last is not None:
+            following = replace(asked, after=step.read.last)
+            self._ahead = job, following, asyncio.ensure_future(self._source.step(0.0, b"", following))
+
+    async def _apply(self, step: Step) -> None:
+        """What the step changes, durable here."""
+        known = self._known
+        schemas = {name: known.store.database.schema(name) for name in step.changes}
+        pieces = batches(step.changes, schemas)
+        position = replace(known.position, unsure=known.position.unsure.union(step.unsure))
+        if step.position:
+            position = replace(position, log=step.position)
+        if pieces or position != known.stored:
+            await known.commit(pieces, position)
+        known.counts.steps += 1
+        known.counts.events += step.events
+        for change in step.changes.values():
+            known.counts.rows += len(change.rows)
+            known.counts.gone += len(change.gone)
+        if step.changes:
+            known.counts.lag_s.add(max(0.0, time.monotonic() - step.taken_s))
+        if known.copies:
+            known.enter("copying")
+        elif not step.complete or len(pieces) > 1:
+            known.enter("catching up")
+        else:
+            known.enter("following")
+            known.accepted = False
+
+    def _job(self) -> _Job | None:
+        known = self._known
+        if known.copies:
+            return known.copies[0]
+        return None if known.verification is None else known.verification.job
+
+    def _finish(self, job: _Job) -> None:
+        known = self._known
+        if isinstance(job, TableCopy):
+            known.copies.popleft()
+            logger.warning("source %s: table %s is copied, %d rows", known.name, job.name, job.position.copied)
+            if not known.copies:
+                known.accepted = False
+            return
+        assert known.verification is not None
+        known.verification.advance()
+        known.counts.differences += job.findings.differing
+        if known.verification.repair:
+            known.counts.repaired += job.findings.differing
+
+    def _now_fresh(self, step: Step) -> None:
+        known = self._known
+        if step.complete and not known.copies:
+            known.fresh_at = step.taken_s
+            if step.heartbeat_s is not None and step.heartbeat_s != self._heartbeat_s:
+                self._heartbeat_s = step.heartbeat_s
+                known.lag_ms = round(max(0.0, step.source_s - step.heartbeat_s) * 1000, 1)
+            known.on_fresh()
