@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -22,10 +23,12 @@ from typing import Any, Final, Self
 
 import httpx
 import psutil  # type: ignore[import-untyped]  # ships no types
+import pytest
 
 from tests.http.serving import Running, finished, serving
 from tests.mariadb import MariaDB
 from tests.replication.comparing import differences, held_rows, key_columns, reading, source_rows
+from tests.replication.mysql9 import MySQL9, needs_mysql9
 from tests.replication.workload_tables import SLOTS, TOTAL
 
 #: A followed table that tests write to, to know that all that was committed before is here.
@@ -118,6 +121,10 @@ class Node:
         self._end()
         assert code == 0, log
         return log
+
+    def forget(self) -> None:
+        """As if it had never been started."""
+        shutil.rmtree(self.directory / "data")
 
     def log(self) -> str:
         return self.live.stderr()
@@ -285,3 +292,9 @@ class Watcher:
 def torture() -> bool:
     """Whether the long tests were asked for: ``make torture``."""
     return os.environ.get("TCSQL_TEST_PROFILE") == "torture"
+
+
+#: What a test runs on that is about the source: MariaDB, and MySQL 9 where it is there.
+SERVERS: Final = (MariaDB, pytest.param(MySQL9, marks=needs_mysql9))
+#: The same for tests that would take too long for every day on both.
+SERVERS_IN_TURN: Final = SERVERS if torture() else (MariaDB,)

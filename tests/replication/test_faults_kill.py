@@ -17,7 +17,7 @@ import pytest
 from tests.mariadb import MariaDB
 from tests.replication.following import Node, Watcher, following, torture
 from tests.replication.workload import Workload
-from tests.replication.workload_tables import SCHEMA, prepare
+from tests.replication.workload_tables import SCHEMA, begin_again, prepare
 
 Connection = pymysql.connections.Connection
 
@@ -28,18 +28,28 @@ def server() -> Iterator[MariaDB]:
         yield running
 
 
-@pytest.fixture
-def node(server: MariaDB, tmp_path: Path) -> Iterator[Node]:
+@pytest.fixture(scope="module")
+def shared(server: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with server.connect() as connection:
         connection.cursor().execute("CREATE DATABASE shop")
         connection.select_db("shop")
         prepare(connection)
-    try:
-        with following(server, "shop", tmp_path / "node", list(SCHEMA), poll_ms=5) as running:
-            yield running
-    finally:
-        with server.connect() as connection:
-            connection.cursor().execute("DROP DATABASE shop")
+    directory = tmp_path_factory.mktemp("kill")
+    with following(server, "shop", directory, list(SCHEMA), poll_ms=5) as running:
+        yield running
+
+
+@pytest.fixture
+def node(shared: Node) -> Node:
+    """Following, with the accounts that a workload begins with."""
+    if shared.running is None:
+        shared.start()
+    with shared.server.connect("shop", autocommit=False) as connection:
+        begin_again(connection)
+        connection.commit()
+    shared.wait_until_following()
+    shared.settle()
+    return shared
 
 
 def outbox(node: Node) -> list[int]:

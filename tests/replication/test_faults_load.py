@@ -65,7 +65,7 @@ def test_a_first_copy_under_load_that_is_killed_in_the_middle_goes_on_and_ends_e
     changer.start()
     try:
         with (
-            Workload(server.socket, "shop", 20 if torture() else 4, seed=3, writers=8) as workload,
+            Workload(server.socket, "shop", 600, seed=3, writers=8) as workload,
             following(server, "shop", tmp_path / "node", [*SCHEMA, "big"], start=False, copy_rows=2_000) as node,
         ):
             node.start()
@@ -75,11 +75,13 @@ def test_a_first_copy_under_load_that_is_killed_in_the_middle_goes_on_and_ends_e
             node.start()
             node.wait_for(lambda: node.status()["state"] == "copying")
             assert node.table_status("big")["copied"] >= before or node.table_status("big")["state"] == "following"
+            node.wait_until_following(300)
+            time.sleep(10 if torture() else 0.5)
+            workload.stop()
             while workload.is_running():
                 time.sleep(0.05)
             stop.set()
             changer.join()
-            node.wait_until_following()
             node.assert_equal()
     finally:
         stop.set()
@@ -91,10 +93,11 @@ def test_a_table_copied_again_under_load_goes_on_answering_and_ends_equal(
 ) -> None:
     prepare(connection)
     with following(server, "shop", tmp_path / "node", list(SCHEMA), poll_ms=10, copy_rows=100) as node:
-        with Workload(server.socket, "shop", 3, seed=4) as workload, Watcher(node):
+        with Workload(server.socket, "shop", 600, seed=4) as workload, Watcher(node):
             for name in ("accounts", "events", "wide"):
                 node.ask("recopy", "--table", name)
                 node.wait_until_following()
+            workload.stop()
             while workload.is_running():
                 time.sleep(0.05)
         node.assert_equal()
@@ -133,7 +136,7 @@ def test_triggers_are_made_behind_a_transaction_that_is_open_and_its_rows_are_no
 def test_a_snapshot_that_keeps_the_source_from_purging_does_not_hold_us_up(
     server: MariaDB, connection: Connection, tmp_path: Path
 ) -> None:
-    changes = 200_000 if torture() else 20_000
+    changes = 200_000 if torture() else 10_000
     fill_big(connection, 10_000)
     with following(server, "shop", tmp_path, ["big"], poll_ms=5) as node, server.connect("shop") as old:
         old.cursor().execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -181,7 +184,7 @@ def test_doorbells_that_are_lost_early_or_many_change_nothing_but_the_latency(
         server.connect("shop", autocommit=False) as late,
     ):
         connection.cursor().execute("CREATE TABLE posts (id INT PRIMARY KEY, n INT NOT NULL) ENGINE=InnoDB")
-        with following(server, "shop", tmp_path / "node", ["posts"], poll_ms=3_000, doorbell=str(bell)) as node:
+        with following(server, "shop", tmp_path / "node", ["posts"], poll_ms=1_500, doorbell=str(bell)) as node:
             assert bell.exists()
 
             def insert(key: int, own: Connection = connection) -> float:
@@ -200,7 +203,7 @@ def test_doorbells_that_are_lost_early_or_many_change_nothing_but_the_latency(
             assert sorted(insert(key, late) for key in range(20, 25))[2] < 1
             # lost: seen by the next poll
             bell.rename(bell.with_suffix(".away"))
-            assert insert(30) < 4
+            assert insert(30) < 3
             bell.with_suffix(".away").rename(bell)
             # a flood, and some that are no bells
             until = time.monotonic() + 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,28 @@ def fill(server: MariaDB, database: str = "shop") -> None:
         cursor.executemany("INSERT INTO posts VALUES (%s,%s)", [(each, each % 7) for each in range(200)])
 
 
-@pytest.fixture
-def node(server: MariaDB, tmp_path: Path) -> Iterator[Node]:
+@pytest.fixture(scope="module")
+def shared(server: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     fill(server)
-    with ExitStack() as stack:
-        yield stack.enter_context(following(server, "shop", tmp_path / "node", ["posts"], poll_ms=20, stale_ms=500))
-    with server.connect() as connection:
-        connection.cursor().execute("DROP DATABASE shop")
+    directory = tmp_path_factory.mktemp("source")
+    with following(server, "shop", directory, ["posts"], poll_ms=20, stale_ms=500) as running:
+        yield running
+
+
+@pytest.fixture
+def node(shared: Node, server: MariaDB) -> Iterator[Node]:
+    """A node that follows ``server`` with a new log, whatever a test before has left."""
+    options = dict(shared.options)
+    if shared.running is None:
+        shared.start()
+    shared.wait_until_following()
+    yield shared
+    if shared.running is not None:
+        shared.stop()
+    if shared.server is not server:
+        shared.forget()
+    shared.server, shared.options = server, options
+    shared.write_config()
 
 
 def run(server: MariaDB, *statements: str) -> None:

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 import pymysql
 import pytest
 
-from tests.mariadb import MariaDB
-from tests.replication.following import Node, following
-from tests.replication.mysql9 import MySQL9, needs_mysql9
+from tests.replication.following import SERVERS_IN_TURN, Node, following
 
 Connection = pymysql.connections.Connection
 PLAIN = "(id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40)) ENGINE=InnoDB"
@@ -21,7 +19,7 @@ PARTED = """CREATE TABLE parted (id INT PRIMARY KEY, n INT NOT NULL, title VARCH
     PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (50), PARTITION high VALUES LESS THAN MAXVALUE)"""
 
 
-@pytest.fixture(scope="module", params=[MariaDB, pytest.param(MySQL9, marks=needs_mysql9)])
+@pytest.fixture(scope="module", params=SERVERS_IN_TURN)
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with request.param() as server, server.database("shop") as connection:
         cursor = connection.cursor()

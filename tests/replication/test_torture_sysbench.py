@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.mariadb import MariaDB
-from tests.replication.following import following
-from tests.replication.mysql9 import MySQL9, needs_mysql9
+from tests.replication.following import SERVERS, following
 
 TABLES = 4
 ROWS = 20_000
@@ -33,7 +32,7 @@ def sysbench(server: MariaDB, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("server_kind", [MariaDB, pytest.param(MySQL9, marks=needs_mysql9)])
+@pytest.mark.parametrize("server_kind", SERVERS)
 def test_after_a_minute_of_sysbench_every_table_is_equal(
     server_kind: type[MariaDB], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -12,13 +12,13 @@ from random import Random
 import pytest
 
 from tests.mariadb import MariaDB
-from tests.replication.following import Node, Watcher, following, torture
-from tests.replication.mysql9 import MySQL9, needs_mysql9
+from tests.replication.following import SERVERS, SERVERS_IN_TURN, Node, Watcher, following, torture
+from tests.replication.mysql9 import MySQL9
 from tests.replication.workload import Workload
 from tests.replication.workload_tables import SCHEMA, prepare
 
 SEED = int(os.environ.get("TCSQL_TEST_SEED", "1"))
-SECONDS = 240.0 if torture() else 4.0
+SECONDS = 240.0 if torture() else 3.0
 
 
 def rounds_of_kills(node: Node, workload: Workload, random: Random, *, source: bool) -> int:
@@ -41,7 +41,7 @@ def rounds_of_kills(node: Node, workload: Workload, random: Random, *, source: b
     return kills
 
 
-@pytest.mark.parametrize("server_kind", [MariaDB, pytest.param(MySQL9, marks=needs_mysql9)])
+@pytest.mark.parametrize("server_kind", SERVERS)
 def test_followed_through_thirty_writers_every_poll_is_a_committed_state_and_the_end_is_equal(
     server_kind: type[MariaDB], tmp_path: Path
 ) -> None:
@@ -66,7 +66,7 @@ def test_followed_through_thirty_writers_every_poll_is_a_committed_state_and_the
     assert sum(workload.done.values()) > 100, workload.done
 
 
-@pytest.mark.parametrize("server_kind", [MariaDB, pytest.param(MySQL9, marks=needs_mysql9)])
+@pytest.mark.parametrize("server_kind", SERVERS_IN_TURN)
 def test_killed_on_both_sides_in_the_middle_of_it_the_end_is_equal(server_kind: type[MariaDB], tmp_path: Path) -> None:
     options = ("--local-infile=ON", "--innodb-flush-log-at-trx-commit=1")
     if server_kind is MySQL9:

@@ -71,10 +71,17 @@ def prepare(connection: pymysql.connections.Connection[Any]) -> None:
     cursor = connection.cursor()
     for statement in SCHEMA.values():
         cursor.execute(statement)
-    cursor.executemany("INSERT INTO accounts VALUES (%s,%s,NULL)", [(each, BALANCE) for each in range(1, ACCOUNTS + 1)])
+    begin_again(connection)
     cursor.executemany("INSERT INTO slots VALUES (%s,%s)", [(each, each) for each in range(SLOTS)])
     cursor.executemany(
         "INSERT INTO events (kind,at,value) VALUES (%s,'2026-11-20 12:00:00.5',%s)",
         [(f"k{each % 7}", each) for each in range(500)],
     )
     connection.commit()
+
+
+def begin_again(connection: pymysql.connections.Connection[Any]) -> None:
+    """The first accounts, whatever there were; not committed."""
+    cursor = connection.cursor()
+    cursor.execute("DELETE FROM accounts")
+    cursor.executemany("INSERT INTO accounts VALUES (%s,%s,NULL)", [(each, BALANCE) for each in range(1, ACCOUNTS + 1)])
