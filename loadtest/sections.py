@@ -121,7 +121,9 @@ def _built(section: Mapping[str, Any]) -> str:
     if built is None:
         return ""
     took = f"in {facts['warm_up_s']:.0f} s of warming up under load"
-    return f" It built {', '.join(f'`{index}`' for index in built) or 'no index'} by itself {took}."
+    given = ", ".join(f"`({columns})`" for columns in facts.get("was_given", ()))
+    rest = f" It missed {given}, which it would have built later, and was given it." if given else ""
+    return f" It built {', '.join(f'`{index}`' for index in built) or 'no index'} by itself {took}.{rest}"
 
 
 def rates(section: Mapping[str, Any], connections: int) -> str:
