@@ -2,8 +2,8 @@
 
 The seed's own indexes leave q3 without one that gives both the type and the order. TCSQL notices, and builds it in the
 background once that has cost more than the index will, which takes minutes when there is little to save; what it still
-misses after half a minute is then made by ``CREATE INDEX``. MariaDB has been given it (``loadtest.fleet``), and Redis has
-a set for it. What was built, how, and how long it took under load, is kept with the results.
+misses after half a minute is then made by ``CREATE INDEX``. MariaDB has been given it (``loadtest.fleet``), and Redis
+has a set for it. What was built, how, and how long it took under load, is kept with the results.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ logger = logging.getLogger("tcsql.replication")
 
 #: Changes beside a stretch up to which the next one is read ahead.
 _FEW_EVENTS: Final = 500
+#: How often the log tells how far a copy is.
+_PROGRESS_S: Final = 5.0
 #: By how much two readings of a server's start may differ: it is told in whole seconds.
 _CLOCK_S: Final = 1.5
 
@@ -45,6 +47,7 @@ class Following:
         #: A step that was asked for while the one before is applied.
         self._ahead: tuple[_Job | None, _Asked, asyncio.Future[Step]] | None = None
         self._audited_s = time.monotonic()
+        self._told_s = time.monotonic()
         self._heartbeat_s: float | None = None
         #: Tables that became unsure while they were compared: what has been compared by then may be what was missed.
         self._doubted: set[str] = set()
@@ -181,6 +184,10 @@ class Following:
             await known.commit([[change] for change in changes], position)
         if job.is_done:
             self._finish(job)
+        elif isinstance(job, TableCopy) and time.monotonic() - self._told_s > _PROGRESS_S:
+            self._told_s = time.monotonic()
+            told = (known.name, job.name, job.position.copied, known.tables[job.name].rows)
+            logger.info("source %s: table %s: %d rows of about %d are copied", *told)
 
     def _read_ahead(self, job: _Job | None, asked: _Asked, step: Step) -> None:
         """Let the source read the next stretch while this one is applied here.
