@@ -22,15 +22,24 @@ _NO_COUNTERS: Final[Mapping[int, int]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """Whole rows, each replacing the one with the same primary key. ``trusted``: MySQL's values, never refused.
-
-    ``only_changes``: a row equal to the one that is there is no change, and leaves no trace.
-    """
+    """Whole rows, each replacing the one with the same primary key. ``trusted``: MySQL's values, never refused."""
 
     table: str
     rows: Sequence[Row]
     trusted: bool = False
-    only_changes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutRows:
+    """Whole rows as columns of stored values, in the order of the schema: what a follower has read, not to be checked.
+
+    ``pkeys``: their keys as the engine holds them. A row equal to the one that is there is no change. A third of the
+    cost of the same ``Upsert``.
+    """
+
+    table: str
+    pkeys: Sequence[PKey]
+    columns: Sequence[Sequence[JsonValue]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ class AllowIndex:
 
 IndexChange = CreateIndex | DropIndex | RenameIndex | AllowIndex
 SchemaChange = CreateTable | DropTable | RenameTable | Truncate | AddColumn | DropColumn | RenameColumn | IndexChange
-RowChange = Upsert | Update | Delete | DeleteKeys
+RowChange = Upsert | PutRows | Update | Delete | DeleteKeys
 Change = RowChange | SchemaChange
 
 

@@ -18,14 +18,12 @@ from tcsql.engine.change import (
     Batch,
     Change,
     Delete,
-    DeleteKeys,
     RowOp,
     RowsBatch,
     SchemaBatch,
     SchemaChange,
     Tally,
     Update,
-    Upsert,
 )
 from tcsql.engine.executor import Executor, PinnedExecutor, Work
 from tcsql.engine.explain import advice
@@ -156,15 +154,7 @@ class Database:
                 writer = writers[change.table] = RowWriter(table, executor, now)
             if isinstance(change, (Update, Delete)):
                 writer.table.schema.require(filter_columns(change.where))
-            match change:
-                case Upsert():
-                    writer.upsert(change)
-                case Update():
-                    yield from writer.update(change)
-                case Delete():
-                    yield from writer.delete(change)
-                case DeleteKeys():
-                    writer.delete_keys(change)
+            yield from writer.take(change)
         parts = tuple(part for writer in writers.values() if (part := writer.batch()).ops)
         counters = {
             w.table.id: w.auto_increment for w in writers.values() if w.auto_increment != w.table.auto_increment

@@ -13,14 +13,27 @@ from datetime import datetime
 from typing import Any, Final
 
 from tcsql.engine.bulkrows import MANY_ROWS, Settled, settled
-from tcsql.engine.change import Delete, DeleteKeys, NewRows, Row, RowOp, RowsBatch, Tally, Update, Upsert
+from tcsql.engine.change import (
+    Delete,
+    DeleteKeys,
+    NewRows,
+    PutRows,
+    Row,
+    RowChange,
+    RowOp,
+    RowsBatch,
+    Tally,
+    Update,
+    Upsert,
+)
 from tcsql.engine.conditions import filter_test
 from tcsql.engine.evolution import implicit_default
 from tcsql.engine.executor import Executor, Steps
 from tcsql.engine.query import Filter
-from tcsql.engine.rows import decode, encode
+from tcsql.engine.rows import decode, encode, encode_many
 from tcsql.engine.schema import Column, TableSchema, now_text
 from tcsql.engine.table import Table
+from tcsql.engine.tracking import untrack
 from tcsql.engine.values import JsonValue, PKey
 from tcsql.errors import InvalidValue
 
@@ -73,12 +86,25 @@ class RowWriter:
         before = op.before if op is not None else self.table.rows.get(pkey)
         self._ops[pkey] = RowOp(pkey, before, after)
 
+    def take(self, change: RowChange) -> Steps:
+        """One change of the request; yields while it searches. Raises the errors of the methods below."""
+        match change:
+            case Upsert():
+                self.upsert(change)
+            case PutRows():
+                self.put_rows(change)
+            case Update():
+                yield from self.update(change)
+            case Delete():
+                yield from self.delete(change)
+            case DeleteKeys():
+                self.delete_keys(change)
+
     # --- insert ---------------------------------------------------------------------------------------------
 
     def upsert(self, change: Upsert) -> None:
         """Whole rows; raises InvalidValue or UnknownColumn with the number of the row when there are several."""
         self._unfold()
-        self._only_changes = change.only_changes
         settle = _Settler(self._schema, change.trusted, self._now)
         if len(change.rows) >= MANY_ROWS:
             found = settled(self._schema, change.rows, change.trusted, settle.default, self.auto_increment)
@@ -92,6 +118,24 @@ class RowWriter:
                 if len(change.rows) > 1:
                     error.extra.setdefault("row", place + 1)
                 raise
+
+    def put_rows(self, change: PutRows) -> None:
+        """Rows whose values are stored ones already. 0.8 us a row of eight columns."""
+        self._unfold()
+        names = self._schema.names
+        values = dict(zip(names, change.columns, strict=True))
+        if any(None in values[column.name] for column in self._schema.columns if not column.nullable):
+            rows = [dict(zip(names, row, strict=True)) for row in zip(*change.columns, strict=True)]
+            self.upsert(Upsert(change.table, rows, trusted=True))  # the column was NOT NULL when it was made here
+            return
+        for pkey in change.pkeys if len(self._schema.primary_key) > 1 else ():
+            untrack(pkey)  # rows and indexes will hold it
+        data = encode_many([dict(zip(names, row, strict=True)) for row in zip(*change.columns, strict=True)])
+        counter = self._schema.auto_increment_column
+        highest = 0 if counter is None else max(values[counter.name], default=0)  # type: ignore[type-var]  # integers: a counter is never NULL
+        self._only_changes = True
+        self._put_many(Settled(list(change.pkeys), data, int(highest or 0), has_generated_keys=False, values=values))
+        self._only_changes = False
 
     def _upsert_one(self, settle: _Settler, given: Row) -> None:
         if not self._schema.by_name.keys() >= given.keys():

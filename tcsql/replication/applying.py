@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tcsql.engine.change import DeleteKeys, Row, RowChange, Upsert
+from tcsql.engine.change import DeleteKeys, PutRows, Row, RowChange
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.values import PKey
 from tcsql.replication.source import Rows, TableChange
@@ -22,17 +22,15 @@ PIECE_ROWS: Final = 1_000
 
 
 def row_dicts(schema: TableSchema, rows: Rows) -> list[Row]:
-    """Rows as the write door takes them. 0.3 us a row of eight columns."""
+    """Rows by column name. 0.3 us a row of eight columns."""
     names = schema.names
     return [dict(zip(names, values, strict=True)) for values in zip(*rows.columns, strict=True)]
 
 
-def upserts(schema: TableSchema, rows: Rows, most_rows: int = PIECE_ROWS) -> list[RowChange]:
+def puts(schema: TableSchema, rows: Rows, most_rows: int = PIECE_ROWS) -> list[RowChange]:
     """Rows as the source has them, in pieces; those that are here already are no change."""
-    return [
-        Upsert(schema.name, row_dicts(schema, _slice(rows, at, at + most_rows)), trusted=True, only_changes=True)
-        for at in range(0, len(rows), most_rows)
-    ]
+    pieces = (_slice(rows, at, at + most_rows) for at in range(0, len(rows), most_rows))
+    return [PutRows(schema.name, piece.pkeys, piece.columns) for piece in pieces]
 
 
 def deletes(schema: TableSchema, pkeys: Sequence[PKey], most_rows: int = PIECE_ROWS) -> list[RowChange]:
@@ -47,7 +45,7 @@ def batches(changes: Mapping[str, TableChange], schemas: Mapping[str, TableSchem
     pieces: list[RowChange] = []
     for name, change in changes.items():
         pieces += deletes(schemas[name], change.gone, most_rows)
-        pieces += upserts(schemas[name], change.rows, most_rows)
+        pieces += puts(schemas[name], change.rows, most_rows)
     if total <= ATOMIC_ROWS:
         return [pieces] if pieces else []
     return [[piece] for piece in pieces]

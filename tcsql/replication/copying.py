@@ -19,7 +19,7 @@ from tcsql.engine.held import pkeys_after
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
 from tcsql.errors import SourceFault
-from tcsql.replication.applying import deletes, upserts
+from tcsql.replication.applying import deletes, puts
 from tcsql.replication.position import Phase, TablePosition
 from tcsql.replication.source import KeysRead, RangeRead, ReadKeys, ReadRange
 
@@ -80,7 +80,7 @@ class TableCopy:
             self._asked = None
             position = replace(position, phase=Phase.SWEEP if position.sweeps else Phase.DONE)
         self.position = position
-        return upserts(self._table.schema, read.rows)
+        return puts(self._table.schema, read.rows)
 
     def _count(self, missing: int, ended: bool) -> None:
         self._missing += missing

@@ -20,7 +20,7 @@ from tcsql.engine.held import pkeys_after, rows_of
 from tcsql.engine.rows import decode, encode_many
 from tcsql.engine.table import Table
 from tcsql.engine.values import PKey
-from tcsql.replication.applying import deletes, row_dicts, upserts
+from tcsql.replication.applying import deletes, puts, row_dicts
 from tcsql.replication.source import KeysRead, KeyText, RangeRead, ReadKeys, ReadRange, Rows
 
 #: Differences that are named; beyond, they are counted.
@@ -103,7 +103,7 @@ class TableVerification:
         if not self.repairs or not wrong:
             return ()
         columns = [[column[place] for place in wrong] for column in rows.columns]
-        return upserts(schema, Rows([rows.pkeys[place] for place in wrong], columns))
+        return puts(schema, Rows([rows.pkeys[place] for place in wrong], columns))
 
     def _note(self, pkey: PKey, kind: str, ours: bytes | None = None, theirs: bytes = b"") -> None:
         self.findings.counts[kind] += 1

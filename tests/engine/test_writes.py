@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcsql.engine.change import CreateTable, Row, Tally, Upsert
+from tcsql.engine.change import CreateTable, PutRows, Row, Tally, Upsert
 from tcsql.engine.database import Database
 from tcsql.engine.schema import Column, TableSchema
 from tcsql.engine.values import ClientValue, ColumnType
 from tcsql.errors import InvalidValue, TCSQLError
+from tcsql.sql import changes_of
 from tests.duel import NOW
 from tests.engine.test_values import REFUSED, TAKEN
 from tests.pools import INT, KEYS, TYPES, VARCHAR
@@ -93,3 +97,39 @@ def test_the_row_to_blame_is_named_also_among_many(count: int) -> None:
         table(VARCHAR, nullable=False, counted=False).check([Upsert("t", rows)], NOW)
     assert refused.value.extra["row"] == count
     assert '"v"' in refused.value.message
+
+
+def put(table: str, rows: list[dict[str, Any]], names: Sequence[str]) -> PutRows:
+    return PutRows(table, [row[names[0]] for row in rows], [[row[name] for row in rows] for name in names])
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_rows_put_as_columns_are_the_rows_of_the_same_insert(count: int) -> None:
+    sql = "CREATE TABLE t (id int AUTO_INCREMENT PRIMARY KEY, n int, s varchar(9), d decimal(9,2), KEY (n), KEY (s, n))"
+    rows = [{"id": number, "n": number % 3 or None, "s": f"s{number}", "d": "1.50"} for number in range(1, count + 1)]
+    databases = []
+    for change in (Upsert("t", rows, trusted=True), put("t", rows, ("id", "n", "s", "d"))):
+        database = Database()
+        for first in (*changes_of(sql, lambda name: None), Upsert("t", [{"id": 3, "n": 7, "s": "old"}])):
+            database.apply(database.check([first], NOW))
+        undo = database.apply(database.check([change], NOW))
+        database.check_invariants()
+        assert database.table("t").auto_increment == max(4, count + 1)
+        databases.append(database)
+        found = list(database.rows("t"))
+        assert not database.check([put("t", rows, ("id", "n", "s", "d"))], NOW).parts, "equal rows leave no trace"
+        database.revert(undo)
+        assert len(list(database.rows("t"))) == 1
+        database.check_invariants()
+        database.apply(database.check([change], NOW))
+        assert list(database.rows("t")) == found
+    assert list(databases[0].rows("t")) == list(databases[1].rows("t"))
+
+
+def test_null_that_comes_where_none_may_stand_is_what_mysql_stores_there() -> None:
+    database = Database()
+    for first in changes_of("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, KEY (n))", lambda name: None):
+        database.apply(database.check([first], NOW))
+    database.apply(database.check([PutRows("t", [1, 2], [[1, 2], [None, 5]])], NOW))
+    assert list(database.rows("t")) == [b'{"id":1,"n":0}', b'{"id":2,"n":5}']
+    database.check_invariants()
