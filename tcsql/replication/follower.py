@@ -7,6 +7,7 @@ What one connection does stands in ``tcsql.replication.following``, what is know
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from tcsql.replication.known import KnownSource
 from tcsql.replication.position import Position
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
+
+logger = logging.getLogger("tcsql.replication")
 
 #: Pauses before the next attempt to reach a source: doubled each time, with as much chance on top as itself.
 _FIRST_PAUSE_S: Final = 0.1
@@ -78,6 +81,10 @@ class Follower(KnownSource):
                 pause_s = self.settings.check_s
             except TCSQLError as error:
                 self.enter("waiting", error)
+            except Exception as bug:  # of ours: it must neither end the following silently nor show as anything else
+                logger.exception("source %s: a fault in TCSQL", self.name, exc_info=bug)
+                self.enter("failed", SourceFault(f"a fault in TCSQL: {type(bug).__name__}", "see the log; tell us"))
+                pause_s = self.settings.check_s
             self.counts.reconnects += 1
             if time.monotonic() - began > _LONGEST_PAUSE_S and self.state == "away":
                 pause_s = _FIRST_PAUSE_S

@@ -6,7 +6,7 @@ thread.
 States, each logged once when it begins: ``connecting``, ``copying``, ``following``, ``catching up`` (a backlog: one
 step is not one state of the source), ``away`` (no answer: tried again, later and later), ``waiting`` (our own store
 refuses: disk or memory full), ``stopped`` (a person must act; looked at again every ``check_s``), ``asking`` (``tcsql
-mysql accept`` says yes). In every state reads go on.
+mysql accept`` says yes), ``failed`` (a bug of ours; tried again after ``check_s``). In every state reads go on.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class KnownSource:
     def enter(self, state: str, error: TCSQLError | None = None) -> None:
         """Change the state. Logged when it is another one; of what passes by itself, not each new reason."""
         is_new = state != self.state
-        if error is not None and state in ("stopped", "asking"):
+        if error is not None and state in ("stopped", "asking", "failed"):
             is_new = is_new or error.message != self.reason
         self.state, self.reason, self.remedy = (
             (state, None, None) if error is None else (state, error.message, error.hint)

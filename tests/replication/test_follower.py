@@ -445,6 +445,25 @@ def test_a_fault_that_a_person_must_mend_is_shown_with_its_remedy(tmp_path: Path
     run(tmp_path, body)
 
 
+def test_a_bug_shows_as_one_and_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = server(rows=3)
+
+    async def body(store: Store) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(FakeSource, "tables", lambda self: 1 / 0)
+            follower = Follower(settings(), store, lambda: FakeSource(source))
+            task = asyncio.create_task(follower.run())
+            await until(lambda: follower.state == "failed")
+            assert follower.is_stale(0.0)
+            assert "ZeroDivisionError" in (follower.reason or "")
+        follower.accept()  # wakes it
+        await caught_up(follower, store, source)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(tmp_path, body)
+
+
 def test_a_table_with_other_columns_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     source = server(rows=3)
 
