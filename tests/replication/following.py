@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -43,15 +43,14 @@ _NEXT: Final = count(1)
 class Node:
     """A TCSQL with its data directory; may be killed and started again."""
 
-    def __init__(
-        self, server: MariaDB, database: str, directory: Path, tables: Sequence[str], extra: str, **options: Any
-    ) -> None:
+    def __init__(self, server: MariaDB, database: str, directory: Path, tables: Sequence[str], **options: Any) -> None:
         self.server = server
         self.database = database
         self.directory = directory
         self.tables = list(tables)
         self.options: dict[str, Any] = {"check_s": 1, **options}
-        self.extra = extra
+        #: By table: a condition and the columns to keep, () all of them.
+        self.kept: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.running: Running | None = None
         self._stack = ExitStack()
 
@@ -64,7 +63,11 @@ class Node:
         url = f"mysql://{USER}:{PASSWORD}@localhost/{self.database}?unix_socket={self.server.socket}"
         options = {"url": url, "tables": self.tables, **self.options}
         lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]  # TOML writes these as JSON does
-        self.config.write_text("\n".join(["[source.shop]", *lines, self.extra]) + "\n")
+        for table, (where, columns) in self.kept.items():
+            lines.append(f"[source.shop.table.{table}]")
+            lines += [f"where = {json.dumps(where)}"] if where else []
+            lines += [f"columns = {json.dumps(columns)}"] if columns else []
+        self.config.write_text("\n".join(["[source.shop]", *lines]) + "\n")
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``tcsql mysql …`` with this configuration."""
@@ -178,7 +181,7 @@ class Node:
         found = {}
         with reading(self.server.connect, self.database) as cursor:
             for name in tables or self.tables:
-                theirs = source_rows(cursor, name)
+                theirs = source_rows(cursor, name, *self.kept.get(name, ()))
                 ours = held_rows(self.live.client, self.live.url, name, key_columns(cursor, name))
                 if told := differences(ours, theirs):
                     found[name] = told
@@ -209,14 +212,18 @@ def following(
     tables: Sequence[str],
     *,
     start: bool = True,
-    extra: str = "",
+    kept: Mapping[str, tuple[str, tuple[str, ...]]] | None = None,
     **options: Any,
 ) -> Iterator[Node]:
-    """A node on a database with these tables: set up, started and following. ``options``: of the source."""
+    """A node on a database with these tables: set up, started and following.
+
+    ``kept``: by table a condition and columns, () all of them; ``options``: of the source.
+    """
     directory.mkdir(exist_ok=True)
     with server.connect(database) as connection:
         connection.cursor().execute(MARKER)
-    node = Node(server, database, directory, [*tables, "marker"], extra, **options)
+    node = Node(server, database, directory, [*tables, "marker"], **options)
+    node.kept.update(kept or {})
     try:
         node.write_config()
         node.setup()

@@ -201,7 +201,7 @@ def test_the_source_killed_in_the_middle_of_writing_it_ends_equal(node: Node) ->
 
 
 def test_a_second_tcsql_on_the_same_outbox_is_refused_and_the_first_goes_on(node: Node, tmp_path: Path) -> None:
-    second = Node(node.server, "shop", tmp_path / "second", node.tables, "", **node.options)
+    second = Node(node.server, "shop", tmp_path / "second", node.tables, **node.options)
     second.directory.mkdir()
     second.write_config()
     try:

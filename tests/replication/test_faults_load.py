@@ -108,7 +108,7 @@ def test_triggers_are_made_behind_a_transaction_that_is_open_and_its_rows_are_no
 ) -> None:
     connection.cursor().execute("CREATE TABLE posts (id INT PRIMARY KEY) ENGINE=InnoDB")
     connection.cursor().execute(MARKER)
-    node = Node(server, "shop", tmp_path, ["posts", "marker"], "")
+    node = Node(server, "shop", tmp_path, ["posts", "marker"])
     node.write_config()
     with server.connect("shop", autocommit=False) as open_:
         open_.cursor().execute("INSERT INTO posts VALUES (1)")

@@ -41,7 +41,7 @@ def test_tables_that_cannot_be_followed_are_refused_with_the_reason_and_nothing_
     with server.database("shop") as connection:
         for statement in (PARENT, *(made for made, _ in REFUSED.values())):
             connection.cursor().execute(statement)
-        node = Node(server, "shop", tmp_path, list(REFUSED), "")
+        node = Node(server, "shop", tmp_path, list(REFUSED))
         node.write_config()
         checked, set_up = node.check(), node.try_setup()
         lines = (checked.stdout + checked.stderr).splitlines()

@@ -15,8 +15,19 @@ from tests.replication.following import SERVERS_IN_TURN, Node, following
 Connection = pymysql.connections.Connection
 PLAIN = "(id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40)) ENGINE=InnoDB"
 NAMES = ("added", "dropped", "renamed_column", "retyped", "moved", "swapped", "truncated", "bare", "changed")
-PARTED = """CREATE TABLE parted (id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40)) ENGINE=InnoDB
+PARTED = """CREATE TABLE {0} (id INT PRIMARY KEY, n INT NOT NULL, title VARCHAR(40)) ENGINE=InnoDB
     PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (50), PARTITION high VALUES LESS THAN MAXVALUE)"""
+
+#: By table: what is done to its partition of the first 50 rows, and how many rows are left.
+ALTERED = {
+    "parted": ("TRUNCATE PARTITION low", 50),
+    "halved": ("DROP PARTITION low", 50),
+    "exchanged": ("EXCHANGE PARTITION low WITH TABLE other_rows", 51),
+    "reordered": (
+        "REORGANIZE PARTITION high INTO (PARTITION mid VALUES LESS THAN (70), PARTITION top VALUES LESS THAN MAXVALUE)",
+        100,
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=SERVERS_IN_TURN)
@@ -25,11 +36,12 @@ def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         cursor = connection.cursor()
         for name in NAMES:
             cursor.execute(f"CREATE TABLE {name} {PLAIN}")
-        cursor.execute(PARTED)
-        for name in (*NAMES, "parted"):
+        for name in ALTERED:
+            cursor.execute(PARTED.format(name))
+        for name in (*NAMES, *ALTERED):
             cursor.executemany(f"INSERT INTO {name} VALUES (%s,%s,'x')", [(each, each % 7) for each in range(100)])
         directory = tmp_path_factory.mktemp("structure")
-        with following(server, "shop", directory, [*NAMES, "parted"], poll_ms=20) as running:
+        with following(server, "shop", directory, [*NAMES, *ALTERED], poll_ms=20) as running:
             yield running
 
 
@@ -93,11 +105,19 @@ def test_a_truncated_table_is_copied_again_and_says_so(node: Node, writer: Conne
     others_follow(node, writer, "truncated")
 
 
-def test_a_truncated_partition_is_copied_again(node: Node, writer: Connection) -> None:
-    run(writer, "ALTER TABLE parted TRUNCATE PARTITION low")
-    node.wait_until_equal(["parted"])
-    assert len(node.live.rows("table=parted")) == 50
-    others_follow(node, writer, "parted")
+@pytest.mark.parametrize("table", ALTERED)
+def test_partitions_that_are_emptied_dropped_or_exchanged_are_noticed(
+    node: Node, writer: Connection, table: str
+) -> None:
+    done, left = ALTERED[table]
+    if table == "exchanged":
+        run(writer, f"CREATE TABLE other_rows {PLAIN}", "INSERT INTO other_rows VALUES (7,7,'of the other table')")
+    run(writer, f"ALTER TABLE {table} {done}")
+    node.wait_until_equal([table])
+    assert len(node.live.rows(f"table={table}&limit_max=1000")) == left
+    node.wait_until_following()
+    run(writer, f"UPDATE {table} SET n = n + 1 WHERE id = 60")
+    node.assert_equal()
 
 
 def test_a_table_that_is_renamed_away_is_refused_and_followed_when_it_is_back(node: Node, writer: Connection) -> None:
