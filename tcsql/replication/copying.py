@@ -24,8 +24,21 @@ from tcsql.replication.position import Phase, TablePosition
 from tcsql.replication.source import KeysRead, RangeRead, ReadKeys, ReadRange
 
 
-class MassDeletion(SourceFault):
-    """A copy would remove more than half of what we hold; ``tcsql mysql accept`` says yes."""
+class Question(SourceFault):
+    """What ``tcsql mysql accept`` says yes to. ``about``: a yes to one question is none to another."""
+
+    def __init__(self, about: str, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.about = about
+
+
+class MassDeletion(Question):
+    """A copy would remove more than half of what we hold."""
+
+
+def mass_deletion_of(table: str) -> str:
+    """What the question about a table's rows is about."""
+    return f"rows of {table}"
 
 
 class TableCopy:
@@ -52,6 +65,12 @@ class TableCopy:
     @property
     def is_done(self) -> bool:
         return self.position.phase is Phase.DONE
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether rows were copied that it does not read again."""
+        position = self.position
+        return position.phase is Phase.SWEEP or (position.phase is Phase.COPY and position.after is not None)
 
     def next_read(self) -> ReadRange | ReadKeys:
         """What the next step is to read as well."""
@@ -86,6 +105,7 @@ class TableCopy:
         self._missing += missing
         if self._missing * 2 > self._held and not self._accepted:
             raise MassDeletion(
+                mass_deletion_of(self.name),
                 f"table {self.name}: more than half of the {self._held} rows held here are gone at the source",
                 f"if that is right, run: tcsql mysql accept {self._source}",
             )

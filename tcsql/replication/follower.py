@@ -49,7 +49,8 @@ class Follower(KnownSource):
 
     def accept(self) -> None:
         """A person says yes to what is asked; without a question there is nothing to say yes to."""
-        self.accepted = self.state in ("asking", "stopped")
+        if self.question is not None:
+            self.accepted.add(self.question)
         self._wake.set()
 
     def recopy(self, tables: Sequence[str]) -> None:

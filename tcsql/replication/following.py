@@ -15,10 +15,9 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from tcsql.errors import SourceFault
 from tcsql.replication.applying import batches
 from tcsql.replication.asyncsource import AsyncSource
-from tcsql.replication.copying import TableCopy
+from tcsql.replication.copying import Question, TableCopy, mass_deletion_of
 from tcsql.replication.known import KnownSource
 from tcsql.replication.position import Phase, Position
 from tcsql.replication.reconciling import reconcile
@@ -48,8 +47,9 @@ class Following:
         self._ahead: tuple[_Job | None, _Asked, asyncio.Future[Step]] | None = None
         self._audited_s = time.monotonic()
         self._told_s = time.monotonic()
+        self._looked_s = time.monotonic()
         self._heartbeat_s: float | None = None
-        #: Tables that became unsure while they were compared: what has been compared by then may be what was missed.
+        #: Tables that became unsure while they were read: what had been read by then may be what was missed.
         self._doubted: set[str] = set()
 
     async def run(self) -> None:
@@ -59,14 +59,16 @@ class Following:
         self._require_identity(known.identity)
         known.position = self._after_a_break(known.position, known.identity)
         await self._look_at_tables(known.identity)
+        self._doubted.update(copy.name for copy in known.copies if copy.has_begun)
         acknowledged = b""
-        looked_s = time.monotonic()
         while True:
-            if self._ahead is None and (known.recopies or time.monotonic() - looked_s > known.settings.check_s):
-                looked_s = time.monotonic()
+            if self._ahead is None and self._is_look_due():
                 await self._look_at_tables(known.identity)
             self._audit_when_due()
             acknowledged = await self._step(acknowledged)
+
+    def _is_look_due(self) -> bool:
+        return bool(self._known.recopies) or time.monotonic() - self._looked_s > self._known.settings.check_s
 
     async def end(self) -> None:
         """Nothing of this connection is waited for any more."""
@@ -80,9 +82,10 @@ class Following:
 
     def _require_identity(self, identity: Identity) -> None:
         known = self._known
-        server = known.position.identity
-        if server and server != identity.server and not known.accepted:
-            raise SourceFault(
+        server, about = known.position.identity, f"server {identity.server}"
+        if server and server != identity.server and about not in known.accepted:
+            raise Question(
+                about,
                 f"source {known.name} is another server now: {identity.server}, it was {server}",
                 f"if that is right, run: tcsql mysql accept {known.name}",
             )
@@ -102,6 +105,7 @@ class Following:
     async def _look_at_tables(self, identity: Identity) -> None:
         """Compare what the source has with what we follow, and begin the copies that are due."""
         known = self._known
+        self._looked_s = time.monotonic()
         states = await self._source.tables()
         database = known.store.database
         plan = reconcile(
@@ -131,7 +135,8 @@ class Following:
                 copy = under_way.get(name)
                 if copy is None or copy.position != position:
                     table = database.table(name)
-                    copy = TableCopy(known.name, table, position, known.settings.copy_rows, known.accepted)
+                    is_accepted = mass_deletion_of(name) in known.accepted
+                    copy = TableCopy(known.name, table, position, known.settings.copy_rows, is_accepted)
                 known.copies.append(copy)
 
     def _audit_when_due(self) -> None:
@@ -197,7 +202,7 @@ class Following:
         """
         if not isinstance(asked, ReadRange) or not isinstance(step.read, RangeRead) or step.events > _FEW_EVENTS:
             return
-        if step.read.last is not None:
+        if step.read.last is not None and not self._is_look_due():
             following = replace(asked, after=step.read.last)
             self._ahead = job, following, asyncio.ensure_future(self._source.step(0.0, b"", following))
 
@@ -224,7 +229,7 @@ class Following:
             known.enter("catching up")
         else:
             known.enter("following")
-            known.accepted = False
+            known.accepted.clear()
 
     def _job(self) -> _Job | None:
         known = self._known
@@ -238,7 +243,7 @@ class Following:
             known.copies.popleft()
             logger.warning("source %s: table %s is copied, %d rows", known.name, job.name, job.position.copied)
             if not known.copies:
-                known.accepted = False
+                known.accepted.clear()
             return
         assert known.verification is not None
         known.verification.advance()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
@@ -20,7 +21,7 @@ from typing import Final
 from tcsql.engine.change import Change, RowChange
 from tcsql.errors import TCSQLError
 from tcsql.metrics import SourceMetrics
-from tcsql.replication.copying import TableCopy
+from tcsql.replication.copying import Question, TableCopy
 from tcsql.replication.position import Position
 from tcsql.replication.reconciling import Blocked
 from tcsql.replication.source import Identity, TableState
@@ -33,6 +34,8 @@ logger = logging.getLogger("tcsql.replication")
 
 #: Rows a verification reads at once: comparing 2,000 takes 12 ms, in one turn.
 _VERIFY_ROWS: Final = 2_000
+#: A reason is no other one because a table has grown meanwhile.
+_DIGITS: Final = re.compile(r"\d+")
 
 
 class KnownSource:
@@ -59,7 +62,9 @@ class KnownSource:
         #: How long the newest heartbeat row took to get here.
         self.lag_ms: float | None = None
         #: What a person has asked for: a yes to a question, tables to be copied anew.
-        self.accepted = False
+        #: ``question``: what is asked now; ``accepted``: questions answered by yes.
+        self.question: str | None = None
+        self.accepted: set[str] = set()
         self.recopies: set[str] = set()
 
     @property
@@ -78,6 +83,8 @@ class KnownSource:
     def enter(self, state: str, error: TCSQLError | None = None) -> None:
         """Change the state. Logged when it is another one; of what passes by itself, not each new reason."""
         is_new = state != self.state
+        is_news = error is not None or (state == "following" and self.state != "catching up")
+        self.question = error.about if isinstance(error, Question) else None
         if error is not None and state in ("stopped", "asking", "failed"):
             is_new = is_new or error.message != self.reason
         self.state, self.reason, self.remedy = (
@@ -85,13 +92,14 @@ class KnownSource:
         )
         if not is_new:
             return
-        level = logging.WARNING if error is not None or state == "following" else logging.INFO
+        level = logging.WARNING if is_news else logging.INFO
         told = "" if self.reason is None else f": {self.reason}" + (f" ({self.remedy})" if self.remedy else "")
         logger.log(level, "source %s is %s%s", self.name, state, told)
 
     def report_blocked(self, blocked: Mapping[str, Blocked]) -> None:
         for name, why in blocked.items():
-            if self.blocked.get(name) != why:
+            before = self.blocked.get(name)
+            if before is None or _DIGITS.sub("", before.problem) != _DIGITS.sub("", why.problem):
                 logger.warning("source %s: table %s is not followed: %s (%s)", self.name, name, why.problem, why.remedy)
         for name in self.blocked.keys() - blocked.keys():
             logger.warning("source %s: table %s can be followed again", self.name, name)

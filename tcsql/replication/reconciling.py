@@ -55,7 +55,8 @@ def reconcile(
     ``room_bytes``: memory that new tables may take; ``recopies``: tables that a person wants copied anew.
     """
     same_server = position.identity in ("", identity.server)
-    plan = Plan(replace(position, identity=identity.server))
+    unsure = position.unsure.intersection(table.name for table in settings.tables)
+    plan = Plan(replace(position, identity=identity.server, unsure=unsure))
     held = {schema.name: schema for schema in database.schemas()}
     found = {state.name: state for state in states}
     for name in position.tables.keys() - {table.name for table in settings.tables}:

@@ -1,0 +1,248 @@
+"""Interleavings of copies, comparisons, crashes and answers that a hard look at the follower asked about."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tcsql.errors import NoSpace, SourceAway, SourceFault
+from tcsql.replication.position import Position
+from tcsql.sources import FollowedTable as Table
+from tcsql.storage.options import StoreOptions
+from tcsql.storage.store import Store
+from tcsql.storage.ticket import Level
+from tests.replication.fake_source import FakeServer, schema_of
+from tests.replication.test_follower import caught_up, following, run, server, until
+
+
+def test_a_crash_of_the_source_during_a_copy_takes_back_rows_that_were_copied(tmp_path: Path) -> None:
+    source = server(rows=1000)
+    source.started_s = 1000.0
+    first = min(source.rows["posts"], key=str)
+    lasting = dict(source.rows["posts"][first])
+    source.rows["posts"][first] = {**lasting, "title": "visible, and not on the disk there"}
+
+    async def until_half(store: Store) -> None:
+        async with following(store, source):
+            await until(lambda: len(store.database.schemas()) == 2 and len(store.database.table("posts")) >= 300)
+
+    async def afterwards(store: Store) -> None:
+        assert Position.decode(store.positions()["shop"]).tables["posts"].after is not None
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+
+    run(tmp_path, until_half)
+    source.rows["posts"][first] = lasting
+    source.started_s = 2000.0
+    run(tmp_path, afterwards)
+
+
+def test_a_table_that_is_no_longer_followed_leaves_no_doubt_behind(tmp_path: Path) -> None:
+    source = server(rows=5)
+
+    async def unsure(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+        position = Position.decode(store.positions()["shop"])
+        await follower.commit([], Position(**{**_members(position), "unsure": frozenset(["names"])}))
+
+    async def without(store: Store) -> None:
+        async with following(store, source, tables=(Table(name="posts"),)) as follower:
+            await until(lambda: follower.state == "following")
+            assert follower.verify(["posts"], repair=False)
+            found = follower.verification
+            await until(lambda: found is not None and found.job is None)
+            taken = source.taken
+            await until(lambda: source.taken > taken + 5)
+            assert follower.verification is found, "what a person has asked for is still there to be read"
+            assert not follower.position.unsure
+
+    run(tmp_path, unsure)
+    del source.schemas["names"]  # a source speaks of the tables of its settings
+    run(tmp_path, without)
+
+
+def _members(position: Position) -> dict[str, Any]:
+    return {name: getattr(position, name) for name in Position.__slots__}
+
+
+def test_tables_are_looked_at_while_a_long_copy_goes_on(tmp_path: Path) -> None:
+    source = server(rows=3000)
+    looked: list[int] = []
+    source.on_read = lambda read: looked.append(source.looked)
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=0) as follower:
+            await caught_up(follower, store, source)
+
+    run(tmp_path, body)
+    assert len(set(looked)) > 10, "lost triggers and TRUNCATE would go unseen for as long as the copy takes"
+
+
+def test_a_yes_answers_the_question_that_was_asked(tmp_path: Path) -> None:
+    """Another server behind the url, and then that it has hardly any rows."""
+    source = server(rows=200)
+
+    async def body(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+            source.identity = "server-2"
+            for key in range(20, 200):
+                del source.rows["posts"][key]
+            source.faults.append(SourceAway("gone"))
+            await until(lambda: follower.state == "stopped")
+            follower.accept()
+            await until(lambda: follower.state == "asking")
+            assert len(store.database.table("posts")) == 200
+            follower.accept()
+            await caught_up(follower, store, source)
+            assert len(store.database.table("posts")) == 20
+
+    run(tmp_path, body)
+
+
+def test_a_yes_to_nothing_that_was_asked_is_no_yes_later(tmp_path: Path) -> None:
+    source = server(rows=20)
+
+    async def body(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+            source.faults += [SourceAway("gone"), SourceFault("access denied")]
+            await until(lambda: follower.state == "stopped")
+            source.identity = "server-2"
+            follower.accept()
+            await until(lambda: "another server" in (follower.reason or ""))
+            await asyncio.sleep(0.05)
+            assert follower.state == "stopped"
+
+    run(tmp_path, body)
+
+
+def test_backlogs_that_come_and_go_are_no_flood_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = server(rows=5)
+    caplog.set_level(logging.INFO, "tcsql.replication")
+
+    async def body(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+            caplog.clear()
+            source.most_events = 1
+            for number in range(5):
+                source.commit("posts", [{"id": number, "title": "new"}, {"id": number + 1, "title": "new"}])
+                await caught_up(follower, store, source)
+
+    run(tmp_path, body)
+    assert [record.getMessage() for record in caplog.records].count("source shop is catching up") == 5
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_table_that_does_not_fit_is_told_once_however_its_size_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = server(rows=5)
+
+    async def body(store: Store) -> None:
+        source.needs = store.budget.limit_bytes * 2
+        async with following(store, source, check_s=0) as follower:
+            await until(lambda: follower.blocked.keys() == {"posts", "names"})
+            for number in range(10):
+                source.needs += 10 << 20
+                source.rows["posts"][1000 + number] = {"id": 1000 + number}
+                looked = source.looked
+                await until(lambda looked=looked: source.looked > looked + 1)  # type: ignore[misc]  # mypy infers no type for a lambda's default
+
+    run(tmp_path, body)
+    assert len([record for record in caplog.records if "is not followed" in record.getMessage()]) == 2
+
+
+def test_rows_that_are_kept_in_memory_alone_are_copied_again_after_a_restart(tmp_path: Path) -> None:
+    source = server(rows=30)
+
+    async def both(expect: Sequence[str]) -> None:
+        store = Store.open(tmp_path, StoreOptions(durability=Level.MEMORY))
+        try:
+            async with following(store, source, check_s=0) as follower:
+                await caught_up(follower, store, source)
+                if expect:  # a schema that changes is written, whatever else is not
+                    source.schemas["names"] = schema_of("CREATE TABLE names (name varchar(20) PRIMARY KEY, extra int)")
+                    source.rows["names"] = {
+                        key: {"name": row["name"], "extra": 1} for key, row in source.rows["names"].items()
+                    }
+                    await caught_up(follower, store, source)
+        finally:
+            store.close()
+
+    asyncio.run(both(["a change"]))
+    asyncio.run(both([]))
+    source.commit("posts", [{"id": 77, "title": "seen by who kept nothing"}])
+    asyncio.run(both([]))
+    run(tmp_path, lambda store: _all_equal(store, source))
+
+
+async def _all_equal(store: Store, source: FakeServer) -> None:
+    async with following(store, source) as follower:
+        await caught_up(follower, store, source)
+
+
+def test_a_copy_is_asked_for_again_while_it_goes_on(tmp_path: Path) -> None:
+    source = server(rows=900)
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=0) as follower:
+            while follower.state != "following":
+                follower.recopy(["posts"] if source.taken < 200 else [])
+                source.commit("posts", [{"id": source.taken % 1000, "title": "during"}], [source.taken * 7 % 900])
+                await asyncio.sleep(0)
+            await caught_up(follower, store, source)
+
+    run(tmp_path, body)
+
+
+def test_a_table_is_blocked_and_free_again_while_it_is_copied(tmp_path: Path) -> None:
+    source = server(rows=900)
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=0) as follower:
+            await until(lambda: len(store.database.schemas()) == 2 and len(store.database.table("posts")) >= 300)
+            source.problem["posts"] = "the triggers are missing"
+            await until(lambda: "posts" in follower.blocked)
+            for key in sorted(source.rows["posts"], key=str)[:50]:
+                del source.rows["posts"][key]
+            del source.problem["posts"]
+            await caught_up(follower, store, source)
+
+    run(tmp_path, body)
+
+
+def test_a_reverted_batch_in_the_middle_of_a_copy_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full for two groups: what was pending is taken back, and the copy goes on from what is durable."""
+    source = server(rows=900)
+
+    async def body(store: Store) -> None:
+        write = store._file.write
+        left = 2
+
+        def full(tickets: Any) -> Any:
+            nonlocal left
+            if left and any(ticket.ops > 50 for ticket in tickets):
+                left -= 1
+                raise NoSpace("no space left")
+            return write(tickets)
+
+        monkeypatch.setattr(store._file, "write", full)
+        async with following(store, source) as follower:
+            while follower.state != "following":
+                source.commit("posts", [{"id": source.taken % 1000, "title": "during"}], [source.taken * 7 % 900])
+                await asyncio.sleep(0)
+                follower._wake.set()
+            await caught_up(follower, store, source)
+            assert not left
+
+    run(tmp_path, body)
