@@ -7,7 +7,7 @@ Passwords come from files, the environment or a url, and are never printed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -20,7 +20,7 @@ from tcsql.cli.console import console, safe
 from tcsql.cli.options import effective_settings
 from tcsql.errors import SetupError, SourceAway, SourceFault, did_you_mean
 from tcsql.literals import quote_name
-from tcsql.replication.connection import Connection, address_of, connect
+from tcsql.replication.connection import Connection, address_of, connect, database_of
 from tcsql.replication.facts import Facts, gather
 from tcsql.replication.preflight import Preflight, examine
 from tcsql.replication.provision import (
@@ -80,12 +80,7 @@ class Chosen:
     @property
     def database(self) -> str:
         """The database of its url; raises SetupError without one."""
-        database = address_of(self.settings.url).database
-        if not database:
-            raise SetupError(
-                f"the url of source {self.settings.name} names no database", "mysql://user@host:3306/database"
-            )
-        return database
+        return database_of(self.settings)
 
 
 def chosen_sources(name: str | None, config: str | None) -> list[Chosen]:
@@ -128,9 +123,17 @@ def _session(
         raise SetupError(f"source {chosen.settings.name}: {error.message}", error.hint) from None
 
 
-def _facts(chosen: Chosen, connection: Connection) -> Facts:
+def _facts(chosen: Chosen, connection: Connection, admin_url: str | None) -> Facts:
+    """What there is. Beside an administrator the follower's account signs in, too: the server alone knows its host."""
+    own, kept_out = None, ""
+    if admin_url is not None:
+        try:
+            own = connect(chosen.settings, base=chosen.base, into_database=False)
+        except (SourceFault, SourceAway) as error:
+            kept_out = f"{error.message} ({error.hint})" if error.hint else error.message
     user = address_of(chosen.settings.url).user
-    return gather(connection, chosen.settings, chosen.database, user)
+    with own or nullcontext():
+        return gather(connection, chosen.settings, chosen.database, user, own=own, kept_out=kept_out)
 
 
 # -- setup -------------------------------------------------------------------------------------------------------------
@@ -155,7 +158,7 @@ def setup(
     """
     for chosen in chosen_sources(source, config):
         with _session(chosen, admin_url, admin_password_file, lock_wait) as connection:
-            facts = _facts(chosen, connection)
+            facts = _facts(chosen, connection, admin_url)
             plan = plan_setup(facts, chosen.settings, grant_process)
             _head(chosen, facts, "set up" if plan else "set up already")
             if not apply and facts.account is None:
@@ -163,7 +166,7 @@ def setup(
                 print(f"-- CREATE USER '{safe(user)}'@'%' IDENTIFIED BY '…';  -- then run this again, for its rights")
             _run(chosen, connection, plan, apply, lock_wait)
             if apply:
-                _tell(examine(_facts(chosen, connection), chosen.settings))
+                _tell(examine(_facts(chosen, connection, admin_url), chosen.settings))
 
 
 def _head(chosen: Chosen, facts: Facts, what: str) -> None:
@@ -233,7 +236,8 @@ def check(
     found = {}
     for chosen in chosen_sources(source, config):
         with _session(chosen, admin_url, admin_password_file) as connection:
-            found[chosen.settings.name] = examine(_facts(chosen, connection), chosen.settings, chosen.limit_bytes)
+            facts = _facts(chosen, connection, admin_url)
+            found[chosen.settings.name] = examine(facts, chosen.settings, chosen.limit_bytes)
     if as_json:
         report = {name: {**asdict(each), "refused": each.refused} for name, each in found.items()}
         print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
@@ -288,7 +292,7 @@ def remove(
     """
     for chosen in chosen_sources(source, config):
         with _session(chosen, admin_url, admin_password_file, lock_wait) as connection:
-            facts = _facts(chosen, connection)
+            facts = _facts(chosen, connection, admin_url)
             plan = plan_removal(facts, chosen.settings, _calls(connection, facts))
             _head(chosen, facts, "remove" if plan else "nothing is left")
             _run(chosen, connection, plan, apply, lock_wait)

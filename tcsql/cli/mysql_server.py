@@ -201,8 +201,10 @@ def accept(source: Source, *, url: Url = DEFAULT_URL) -> None:
     """Say yes to what a source asks: another server behind the url, or more than half of the rows going."""
     before = document(url, _path(source))
     _act(url, source, "accept", None)
-    asked = f": {safe(before['reason'])}" if before.get("reason") else ""
-    print(f"{source}: accepted{asked}")
+    asks = "tcsql mysql accept" in (before.get("hint") or "")
+    print(
+        f"{source}: accepted: {safe(before['reason'])}" if asks else f"{source} is {before['state']} and asks nothing"
+    )
 
 
 def _path(source: str) -> str:

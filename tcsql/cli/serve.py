@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tcsql.cli.options import with_settings
+from tcsql.replication.connection import database_of
 from tcsql.server import run
 from tcsql.settings import Effective
 from tcsql.sources import sources_of
@@ -17,4 +18,6 @@ def serve(effective: Effective) -> None:
     The directory is made when missing.
     """
     sources = sources_of(effective.file, effective.file_name)
+    for source in sources:
+        database_of(source)  # a url that cannot be read is told of now
     run(effective.settings, sources, Path(effective.file_name).absolute().parent)

@@ -29,7 +29,7 @@ import pymysql
 from pymysql.connections import Connection as _Driver
 from pymysql.constants import CLIENT, COMMAND
 
-from tcsql.errors import SourceAway, SourceFault
+from tcsql.errors import SetupError, SourceAway, SourceFault
 from tcsql.replication.rows import ProtocolError, Result, ResultReader, ServerError
 from tcsql.sources import SourceSettings
 
@@ -124,6 +124,17 @@ def address_of(url: str) -> Address:
         tls=tls,
         tls_ca=given.get("tls_ca", ""),
     )
+
+
+def database_of(settings: SourceSettings) -> str:
+    """The database that the url of a source names; raises SetupError for a url that cannot be read or names none."""
+    try:
+        database = address_of(settings.url).database
+    except SourceFault as error:
+        raise SetupError(f"source {settings.name}: {error.message}", error.hint) from None
+    if not database:
+        raise SetupError(f"the url of source {settings.name} names no database", "mysql://user@host:3306/database")
+    return database
 
 
 def password_of(settings: SourceSettings, base: Path | None) -> str:
@@ -254,11 +265,13 @@ def connect(
     url: str | None = None,
     password: str | None = None,
     lock_wait_s: int = LOCK_WAIT_S,
+    into_database: bool = True,
 ) -> Connection:
     """A session at the source of the settings. Raises SourceAway, SourceFault.
 
     ``base``: the directory of the configuration file. ``url``: another account or server than the settings name (setup
     by an administrator); its password is in it or in ``password``.
+    ``into_database``: no account without rights comes in.
     """
     address = address_of(settings.url if url is None else url)
     if password is None:
@@ -274,7 +287,7 @@ def connect(
         **_tls(address),
         user=address.user,
         password=password.encode(),  # a text would be sent as latin1
-        database=address.database or None,
+        database=(address.database or None) if into_database else None,
         charset="utf8mb4",
         sql_mode=SQL_MODE,
         init_command=session,
@@ -379,5 +392,5 @@ def _grant_for(number: int, text: str, address: Address) -> str:
     if number == 1227:
         return "this statement needs a right that only an administrator has: run it as one"
     if number == 1044:
-        return f"run there: GRANT SELECT ON `{address.database or '*'}`.* TO {account}"
+        return "it has no right there yet; run: tcsql mysql setup --admin-url mysql://root@… (or the name is misspelt)"
     return f"give its password in password_file, or run there: CREATE USER {account} IDENTIFIED BY '...'"

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from tcsql.errors import SourceFault
 from tcsql.literals import quote_name, quote_string
 from tcsql.replication.catalogue import CatalogueTable, as_text, chosen_columns, read_tables
-from tcsql.replication.grants import Grants, Query, grants_of
+from tcsql.replication.grants import Grants, Query, grants_of, read_grants
 from tcsql.replication.triggers import FUNCTIONS, Wiring, is_own_trigger
 from tcsql.sources import FollowedTable, SourceSettings
 
@@ -54,6 +54,7 @@ class Facts:
 
     ``grants``: its rights, None when they may not be seen; ``admin``: the rights of the account that looked.
     ``functions``: registered functions of ours with their library, None when that may not be seen.
+    ``kept_out``: why the follower's account could not sign in, when that was tried.
     ``where_errors``: what the server says of a row filter that it refuses; ``row_bytes``: mean size of a row's values
     in a sample, for tables with rows.
     """
@@ -70,6 +71,7 @@ class Facts:
     own_triggers: Sequence[OwnTrigger]
     functions: Mapping[str, str] | None
     is_replica: bool | None = None
+    kept_out: str = ""
     where_errors: Mapping[str, str] = field(default_factory=dict)
     row_bytes: Mapping[str, float] = field(default_factory=dict)
 
@@ -88,11 +90,23 @@ class Session(Protocol):
     def query(self, sql: str, params: tuple[object, ...] = (), /) -> Iterable[tuple[Any, ...]]: ...
 
 
-def gather(session: Session, settings: SourceSettings, database: str, user: str) -> Facts:
-    """Look at a source. ``user``: the follower's, whoever asks. Raises SourceAway, SourceFault."""
+def gather(
+    session: Session,
+    settings: SourceSettings,
+    database: str,
+    user: str,
+    *,
+    own: Session | None = None,
+    kept_out: str = "",
+) -> Facts:
+    """Look at a source. Raises SourceAway, SourceFault.
+
+    ``user``: the follower's, whoever asks. ``own``: its own session, when somebody else asks: which account the server
+    takes it for, and what that may do, need no guess then; ``kept_out``: why there is none.
+    """
     query, flavour, version = session.query, session.flavour, session.version
-    admin = grants_of(str(row[0]) for row in query("SHOW GRANTS"))
-    account = _account(query, user)
+    admin = read_grants(query)
+    account = _account(query, user) if own is None else _current(own.query)
     names = [table.name for table in settings.tables]
     sees_ids = admin.allows("PROCESS")
     tables = read_tables(query, database, names, flavour, sees_ids)
@@ -115,13 +129,14 @@ def gather(session: Session, settings: SourceSettings, database: str, user: str)
         database=database,
         variables=_variables(query),
         account=account,
-        grants=_grants(query, account, admin),
+        grants=_grants(query, account, admin) if own is None else read_grants(own.query),
         admin=admin,
         tables=tables,
         outbox=outbox,
         own_triggers=_own_triggers(query, database, settings.outbox),
         functions=_functions(query),
         is_replica=_is_replica(query, flavour, version),
+        kept_out=kept_out,
         where_errors=where_errors,
         row_bytes=row_bytes,
     )

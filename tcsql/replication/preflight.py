@@ -141,6 +141,8 @@ def _server(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
 
 
 def _account(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
+    if facts.kept_out:
+        yield Finding(REFUSE, "kept_out", "", f"the account of the url cannot sign in: {facts.kept_out}")
     if facts.account is None:
         user = "the account of the url"
         yield Finding(NOTE, "account_unknown", "", f"{user} is not there, or may not be seen by this one")
@@ -164,7 +166,9 @@ def _account(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
 def missing_grants(facts: Facts, settings: SourceSettings, account: Account) -> Iterator[tuple[str, str]]:
     """GRANT statements for what the follower's account needs and lacks, each with what it is for."""
     database = facts.database
-    needed: list[tuple[tuple[str, ...], str]] = [(("SELECT", "TRIGGER"), table.name) for table in settings.tables]
+    needed: list[tuple[tuple[str, ...], str]] = [
+        (("SELECT", "TRIGGER"), table.name) for table in settings.tables if not _is_absent(facts, table.name)
+    ]
     if settings.mode == "outbox":
         needed.append((("SELECT", "INSERT", "DELETE"), settings.outbox))
     for rights, table in needed:
@@ -189,7 +193,14 @@ def _allowed(facts: Facts, right: str, table: str, followed: FollowedTable | Non
 # -- the tables --------------------------------------------------------------------------------------------------------
 
 
+def _is_absent(facts: Facts, name: str) -> bool:
+    """Whether a table is not there, for sure: seen by an account that sees all of the database."""
+    return facts.tables[name] is None and facts.admin.allows("SELECT", facts.database, name)
+
+
 def _missing(facts: Facts, followed: FollowedTable) -> Finding:
+    if _is_absent(facts, followed.name):
+        return Finding(REFUSE, "table_missing", followed.name, f"there is no table {followed.name} in {facts.database}")
     account = facts.account
     grant = f"GRANT SELECT, TRIGGER ON {quote_name(facts.database)}.{quote_name(followed.name)} TO {account}"
     return Finding(
@@ -232,7 +243,7 @@ def _table(facts: Facts, settings: SourceSettings, table: CatalogueTable, follow
             f"{name} has {len(table.partitions)} partitions: TRUNCATE, DROP and EXCHANGE PARTITION fire no trigger;"
             f" {how}",
         )
-    yield from _columns(table, followed)
+    yield from _columns(table, followed, settings.name)
     error = facts.where_errors.get(name)
     if error is not None:
         yield Finding(REFUSE, "where", name, f"the row filter of {name} is refused: {error}")
@@ -268,7 +279,7 @@ def _key(table: CatalogueTable, settings: SourceSettings, qualified: str) -> Ite
             )
 
 
-def _columns(table: CatalogueTable, followed: FollowedTable) -> Iterator[Finding]:
+def _columns(table: CatalogueTable, followed: FollowedTable, source: str) -> Iterator[Finding]:
     try:
         kept = chosen_columns(table, followed.columns)
         odd = [column.name for column in kept if not NAME.fullmatch(column.name)]
@@ -293,7 +304,7 @@ def _columns(table: CatalogueTable, followed: FollowedTable) -> Iterator[Finding
             "secret_columns",
             table.name,
             f"{', '.join(secret)} of {table.name} would be held in memory and answered to clients:"
-            f" list the others as columns of [source.…table.{table.name}]",
+            f" list the others as columns of [source.{source}.table.{table.name}]",
         )
 
 

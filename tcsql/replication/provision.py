@@ -30,8 +30,8 @@ from tcsql.replication.triggers import (
 )
 from tcsql.sources import SourceSettings
 
-#: Findings that setup itself mends.
-_MENDED: Final = ("grant_missing", "function", "triggers", "definer")
+#: Findings that setup itself mends, or that are not in its way.
+_MENDED: Final = ("grant_missing", "function", "triggers", "definer", "kept_out")
 _DELIMITER: Final = "//"
 
 

@@ -133,6 +133,7 @@ def test_a_copy_that_would_remove_most_rows_asks_and_goes_on_when_accepted(run: 
     assert out.startswith("shop: accepted: ")
     node.wait_until_following()
     node.assert_equal()
+    assert run("mysql", "accept", "shop", "--url", node.live.url)[1] == "shop is following and asks nothing\n"
     assert len(node.live.rows("table=posts&type=id&limit_max=10000")) < 1_000
 
 

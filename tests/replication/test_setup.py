@@ -225,7 +225,7 @@ def test_a_wrong_password_is_one_line_with_the_way_out(shop: Shop, run: Run) -> 
 
 def test_an_account_that_may_not_is_told_which_statement_and_how(shop: Shop, run: Run) -> None:
     code, _, err = run("setup", "--apply")
-    assert code == 2 and "GRANT" in err and len(err.splitlines()) == 1
+    assert code == 2 and "tcsql mysql setup --admin-url" in err and len(err.splitlines()) == 1
     shop.query(f"GRANT ALL ON {shop.database}.* TO {shop.database}@localhost")
     code, _, err = run("setup", "--apply")
     assert code == 2 and "log_bin_trust_function_creators" in err and "--admin-url" in err
@@ -242,7 +242,36 @@ def test_an_account_that_is_not_there_is_told_of_with_its_statement(shop: Shop, 
     shop.configure(user="nobody")
     code, out, _ = run("setup", *shop.admin)
     assert code == 0 and "-- CREATE USER 'nobody'@'%' IDENTIFIED BY" in out
-    assert "account_unknown" in run("check", *shop.admin)[1]
+    out = run("check", *shop.admin)[1]
+    assert "account_unknown" in out
+    assert "refuse kept_out: the account of the url cannot sign in: " in out
+
+
+def test_rights_go_to_the_account_that_the_server_takes_it_for(shop: Shop, run: Run) -> None:
+    other = f"'{shop.database}'@'%'"
+    shop.query(f"CREATE USER {other} IDENTIFIED BY 'another'")
+    shop.query(f"CREATE USER boss_{shop.database}@localhost")
+    shop.query(f"GRANT ALL ON {shop.database}.* TO boss_{shop.database}@localhost WITH GRANT OPTION")
+    boss = f"mysql://boss_{shop.database}@localhost/{shop.database}?unix_socket={shop.server.socket}"
+    try:
+        for admin in (shop.admin, ("--admin-url", boss)):  # the second sees no accounts
+            _, out, _ = run("setup", *admin)
+            assert out.count(f"TO '{shop.database}'@'localhost';") == 3
+            assert "@'%'" not in out
+        Path("shop.password").write_text("wrong\n")
+        code, out, _ = run("check", *shop.admin)
+        assert code == 1 and "cannot sign in: the source answers: Access denied" in out
+    finally:
+        shop.query(f"DROP USER {other}, boss_{shop.database}@localhost")
+
+
+def test_a_table_that_is_not_there_is_told_of_once(shop: Shop, run: Run) -> None:
+    shop.configure(tables=("posts", "user"))
+    code, out, _ = run("check", *shop.admin)
+    assert code == 1
+    assert [line for line in out.splitlines() if "user " in line or "`user`" in line] == [
+        f"refuse table_missing: there is no table user in {shop.database}"
+    ]
 
 
 def test_an_open_writer_is_named_when_triggers_wait_for_it(shop: Shop, run: Run) -> None:
@@ -274,6 +303,8 @@ def test_setup_waits_for_a_writer_that_ends_in_time(shop: Shop, run: Run) -> Non
     [
         ("", "has no source"),
         ('[source.shop]\nurl="mysql://a@127.0.0.1:1"\ntables=["t"]', "names no database"),
+        ('[source.shop]\nurl="mysql://a@h:33x/d"\ntables=["t"]', "source shop: the url of the source cannot be read"),
+        ('[source.shop]\nurl="mysql://a@h/d?tsl=on"\ntables=["t"]', "unknown parameter tsl"),
         ('[source.shop]\nurl="mysql://a@127.0.0.1:1/d"\ntables=["t"]', "127.0.0.1:1 does not answer"),
         ('[source.shop]\nurl="mysql://a@h/d"\ntabels=["t"]', "unknown key"),
     ],
@@ -283,6 +314,14 @@ def test_a_wrong_configuration_is_one_line(tmp_path: Path, run: Run, toml: str, 
     file.write_text(toml)
     code, _, err = run("check", "--config", str(file))
     assert code == 2 and told in err and len(err.splitlines()) == 1
+
+
+def test_serve_refuses_a_url_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('[source.shop]\nurl="mysql://a@h/d?tls=verfiy"\ntables=["t"]')
+    assert main(["serve", "--config", str(file), "--data", str(tmp_path / "data")]) == 2
+    assert "source shop: the url of the source has tls=verfiy (off, on or verify)" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_source_is_chosen_by_name(shop: Shop, run: Run) -> None:
