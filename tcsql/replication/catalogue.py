@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -76,13 +76,17 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueTrigger:
-    """A trigger. ``event``: INSERT, UPDATE, DELETE; ``timing``: BEFORE, AFTER; ``digest``: of its body's text."""
+    """A trigger. ``event``: INSERT, UPDATE, DELETE; ``timing``: BEFORE, AFTER; ``digest``: of its body's text.
+
+    ``created``: when, as Unix time; "" where the server does not note it.
+    """
 
     name: str
     event: str
     timing: str
     digest: str
     definer: str = ""
+    created: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,14 +273,16 @@ def _read_partitions(query: Query, where: tuple[str, str]) -> tuple[str, ...]:
 def read_triggers(query: Query, database: str, table: str) -> tuple[CatalogueTrigger, ...]:
     """The triggers of a table that the account may see (it needs TRIGGER on it); one statement."""
     rows = query(
-        "SELECT TRIGGER_NAME, EVENT_MANIPULATION, ACTION_TIMING, ACTION_STATEMENT, DEFINER"
+        "SELECT TRIGGER_NAME, EVENT_MANIPULATION, ACTION_TIMING, ACTION_STATEMENT, DEFINER, UNIX_TIMESTAMP(CREATED)"
         " FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = %s AND EVENT_OBJECT_TABLE = %s"
         " ORDER BY TRIGGER_NAME",
         (database, table),
     )
     return tuple(
-        CatalogueTrigger(as_text(name), as_text(event), as_text(timing), body_digest(as_text(body)), as_text(definer))
-        for name, event, timing, body, definer in rows
+        CatalogueTrigger(
+            as_text(name), as_text(event), as_text(timing), body_digest(as_text(body)), as_text(definer), as_text(made)
+        )
+        for name, event, timing, body, definer, made in rows
     )
 
 

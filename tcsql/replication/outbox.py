@@ -12,7 +12,8 @@ A number is never compared with one remembered: numbers are given before commits
 range is deleted only if every number in it was seen: whatever commits in a hole later stays. While nothing happens a
 poll is one statement of 0.1 ms, every ``poll_ms``; after a change or a ring the pauses begin at 0.5 ms and double.
 
-A heartbeat row of ours, written each ``heartbeat_ms`` and found like any other, shows that the whole way works.
+A heartbeat row of ours, written each ``heartbeat_ms`` and found like any other, shows that the whole way works. Its
+number also shows whether somebody has emptied the outbox (TRUNCATE, a new table): then all tables are compared.
 """
 
 from __future__ import annotations
@@ -82,14 +83,17 @@ class OutboxSource(SqlSession):
         self._given: list[int] = []
         self._heartbeat_s: float | None = None
         self._beat_at = 0.0
+        #: The highest number seen.
+        self._highest = 0
         self._pause_s = _FIRST_PAUSE_S
         self._locks_rows_only = True
 
     def open(self, position: bytes) -> Identity:
-        """Connect and claim the outbox; ``position`` is not needed, all is in the outbox."""
+        """Connect and claim the outbox. ``position``: a number that it had given; what is to come is all in it."""
         identity = self.connect()
         self._given, self._token = [], b""
         self._heartbeat_s, self._beat_at = None, 0.0
+        self._highest = int(position or b"0")
         self._claim()
         self._require_outbox()
         return identity
@@ -170,6 +174,9 @@ class OutboxSource(SqlSession):
             taken_s = time.monotonic()
         notes = self._take_notes()
         found = read_snapshot(self.connection, self.readers, notes.keys, None if notes.is_cut else read)
+        unsure = set(found.foreign)
+        if self._begins_anew(notes):
+            unsure.update(self.readers)
         self._note_heartbeat(notes)
         if notes.seqs:
             self._tokens += 1
@@ -180,11 +187,11 @@ class OutboxSource(SqlSession):
             len(notes.seqs),
             self._token if notes.seqs else b"",
             not notes.is_cut,
-            b"",
+            b"%d" % self._highest if notes.seqs or unsure else b"",
             notes.source_s,
             self._heartbeat_s,
             taken_s,
-            found.foreign,
+            sorted(unsure),
         )
 
     def _take_notes(self) -> Notes:
@@ -205,6 +212,15 @@ class OutboxSource(SqlSession):
             return self.connection.read(sql)
         except SourceFault as error:
             raise (self._no_outbox() if error.extra.get("errno") == _NO_TABLE else error) from None
+
+    def _begins_anew(self, notes: Notes) -> bool:
+        """Whether somebody has emptied the outbox, and notes went with it that nobody has seen; ``_highest`` moves.
+
+        Numbers begin anew then. A heartbeat was written just now: its number is above all that were given before.
+        """
+        anew = bool(notes.beats) and notes.beats[-1] <= self._highest
+        self._highest = max([0 if anew else self._highest, *notes.seqs[-1:], *notes.beats[-1:]])
+        return anew
 
     # --- heartbeats -------------------------------------------------------------------------------------------
 

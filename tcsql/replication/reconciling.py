@@ -5,6 +5,7 @@ here, never followed, same form   re-copy beside it: count first how much would 
 here, never followed, another     blocked: a person must drop it or give it another name
 followed, same form               go on
 TRUNCATE, table swap, new server  re-copy beside it
+triggers that were made anew      re-copy beside it
 other rows kept (``where``)       re-copy beside it
 other columns                     made anew and copied
 lost triggers, no primary key     blocked until that is mended, then re-copied
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 from tcsql.engine.change import CreateTable, DropTable, SchemaChange
@@ -102,6 +104,7 @@ def _copy_later(plan: Plan, name: str) -> None:
 def _one(plan: Plan, state: TableState, held: TableSchema | None, again: bool, rows: int) -> None:
     known = plan.position.tables.get(state.name)
     fresh = TablePosition(state.definition, state.incarnation)
+    same = None if known is None else merged_incarnation(known.incarnation, state.incarnation)
     if held is None:
         plan.schema_changes.append(CreateTable(state.schema))
     elif not has_same_form(held, state.schema):
@@ -115,16 +118,25 @@ def _one(plan: Plan, state: TableState, held: TableSchema | None, again: bool, r
         fresh = replace(fresh, phase=Phase.ASK if rows else Phase.COPY, sweeps=bool(rows))
     elif again:
         fresh = replace(fresh, phase=Phase.ASK, sweeps=True)
-    elif known.definition == state.definition and _may_be_same(known.incarnation, state.incarnation):
-        fresh = replace(known, incarnation=state.incarnation or known.incarnation)
+    elif known.definition == state.definition and same is not None:
+        fresh = replace(known, incarnation=same)
     else:
         fresh = replace(fresh, sweeps=True)
     plan.position = plan.position.with_table(state.name, fresh)
 
 
-def _may_be_same(known: str, found: str) -> bool:
-    """Whether the table has kept its rows, as far as can be told: the right to see that may come and go."""
-    return known == found or not known or not found
+def merged_incarnation(known: str, found: str) -> str | None:
+    """All that is known of an incarnation when the table has kept its rows, as far as can be told; None when not.
+
+    The right to see a part of it may come and go.
+
+    >>> merged_incarnation("7|a", "|a"), merged_incarnation("7|a", "7|b")
+    ('7|a', None)
+    """
+    parts = list(zip_longest(known.split("|"), found.split("|"), fillvalue=""))
+    if any(before and now and before != now for before, now in parts):
+        return None
+    return "|".join(now or before for before, now in parts)
 
 
 def has_same_form(held: TableSchema, source: TableSchema) -> bool:

@@ -24,6 +24,7 @@ from tcsql.replication.keytext import key_problem
 from tcsql.replication.sizing import size_of
 from tcsql.replication.source import Identity, TableState
 from tcsql.replication.tablereader import TableReader, shape_of
+from tcsql.replication.triggers import made_at
 from tcsql.sources import FollowedTable, SourceSettings
 
 _NO_TABLE: Final = 1146
@@ -92,7 +93,8 @@ class SqlSession:
         for followed in self.settings.tables:
             state = self._look_at(followed)
             if state is not None:
-                states.append(replace(state, incarnation=incarnations.get(followed.name, "")))
+                incarnation = f"{incarnations.get(followed.name, '')}|{state.incarnation}"
+                states.append(replace(state, incarnation=incarnation))
         return states
 
     def _look_at(self, followed: FollowedTable) -> TableState | None:
@@ -125,7 +127,8 @@ class SqlSession:
         if needs is None:  # once: a sample of rows is read for it
             row_bytes = mean_row_bytes(self.connection.query, table, followed)
             needs = self._needs[definition] = size_of(table, followed, row_bytes).bytes_here
-        state = TableState(table.name, schema, definition, "", table.rows, table.bytes, needs=needs)
+        made = made_at(self.settings.outbox, table)
+        state = TableState(table.name, schema, definition, made, table.rows, table.bytes, needs=needs)
         return state if problem is None else replace(state, problem=problem.text, remedy=problem.remedy)
 
     def _problem(self, table: CatalogueTable, followed: FollowedTable, schema: TableSchema) -> Problem | None:

@@ -51,7 +51,8 @@ class TableState:
     """One followed table as the source has it now.
 
     ``definition``: a digest of columns, types and key: another digest is another table. ``incarnation``: changes when
-    its rows were thrown away or swapped without a row event (TRUNCATE, table swap); "" where that cannot be seen.
+    its rows were thrown away or swapped without a row event (TRUNCATE, table swap), or who tells of changes was away
+    for a time; parts with | between them, each "" where it cannot be seen.
     ``problem``: why it cannot be followed now (lost triggers, no primary key), with ``remedy``, else None.
     ``rows``, ``bytes``: the source's estimates. ``needs``: bytes that it will take here, at most, by ours; 0: unknown.
     """

@@ -152,6 +152,12 @@ def trigger_stem(outbox: str, table: str) -> str:
     return PREFIX + sha256(f"{outbox}.{table}".encode()).hexdigest()[:_NAME_DIGITS]
 
 
+def made_at(outbox: str, table: CatalogueTable) -> str:
+    """When the triggers of a table were made: made anew they were away before, and changes with them."""
+    stem = trigger_stem(outbox, table.name)
+    return ",".join(sorted(trigger.created for trigger in table.triggers if trigger.name.startswith(stem)))
+
+
 def is_own_trigger(outbox: str, name: str, body: str) -> bool:
     """Whether a trigger was set up for this outbox, whatever its table is called now: its name is made of both."""
     noted = _NOTED.search(body)
