@@ -214,6 +214,9 @@ class Following:
         position = replace(known.position, unsure=known.position.unsure.union(step.unsure))
         if step.position:
             position = replace(position, log=step.position)
+        one_state = step.complete and len(pieces) <= 1
+        if not known.copies and not one_state:
+            known.enter("catching up")  # said before the first piece shows
         if pieces or position != known.stored:
             await known.commit(pieces, position)
         known.counts.steps += 1
@@ -224,10 +227,9 @@ class Following:
         if step.changes:
             known.counts.lag_s.add(max(0.0, time.monotonic() - step.taken_s))
         if known.copies:
-            known.enter("copying")
-        elif not step.complete or len(pieces) > 1:
-            known.enter("catching up")
-        else:
+            if known.state != "asking" or known.copies[0].position.phase is not Phase.ASK:
+                known.enter("copying")
+        elif one_state:
             known.enter("following")
             known.accepted.clear()
 

@@ -76,9 +76,13 @@ class KnownSource:
         return None if self.fresh_at is None else max(0, round((now_s - self.fresh_at) * 1000))
 
     def is_stale(self, now_s: float) -> bool:
-        """Whether replies have to say that they are: too old, not copied yet, or with a table that cannot follow."""
+        """Whether replies have to say that they are.
+
+        Too old, not copied yet, with a table that cannot follow, or between two states of the source.
+        """
         age = self.age_ms(now_s)
-        return age is None or age > self.settings.stale_ms or bool(self.copies) or bool(self.blocked)
+        is_between = self.state == "catching up" or bool(self.copies)
+        return age is None or age > self.settings.stale_ms or is_between or bool(self.blocked)
 
     def enter(self, state: str, error: TCSQLError | None = None) -> None:
         """Change the state. Logged when it is another one; of what passes by itself, not each new reason."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -211,7 +212,7 @@ def test_a_table_emptied_without_a_row_event_is_empty_here_too(tmp_path: Path) -
     run(tmp_path, body)
 
 
-def test_a_copy_that_would_remove_most_rows_asks_first(tmp_path: Path) -> None:
+def test_a_copy_that_would_remove_most_rows_asks_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = server(rows=10)
 
     async def body(store: Store) -> None:
@@ -220,6 +221,11 @@ def test_a_copy_that_would_remove_most_rows_asks_first(tmp_path: Path) -> None:
         async with following(store, source) as follower:
             await until(lambda: follower.state == "asking")
             assert "accept shop" in (follower.remedy or "")
+            for _ in range(3):
+                taken = source.looked
+                follower._wake.set()
+                await until(lambda taken=taken: source.looked > taken)  # type: ignore[misc]  # mypy infers no type for a lambda's default
+            assert sum("is asking" in record.getMessage() for record in caplog.records) == 1
             assert len(store.database.table("posts")) == 495, "nothing may be touched before the answer"
             follower.accept()
             await caught_up(follower, store, source)
@@ -460,6 +466,22 @@ def test_a_bug_shows_as_one_and_is_no_end(tmp_path: Path, monkeypatch: pytest.Mo
         await caught_up(follower, store, source)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+    run(tmp_path, body)
+
+
+def test_a_backlog_says_that_it_is_one_before_its_first_piece_shows(tmp_path: Path) -> None:
+    source = server(rows=10)
+
+    async def body(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+            seen: set[tuple[str, bool]] = set()
+            store.on_durable(lambda _lsn, _tickets: seen.add((follower.state, follower.is_stale(time.monotonic()))))
+            source.commit("posts", [{"id": number, "title": "many", "n": 1} for number in range(7_000)])
+            await caught_up(follower, store, source)
+            assert seen == {("catching up", True)}
+            assert not follower.is_stale(time.monotonic())
 
     run(tmp_path, body)
 
