@@ -170,7 +170,7 @@ def test_a_killed_worker_is_replaced(node: Node) -> None:
 
 
 def test_killed_again_and_again_in_the_middle_of_writing_it_ends_equal(node: Node) -> None:
-    kills = 60 if torture() else 4
+    kills = 60 if torture() else 3
     random = Random(11)
     with Watcher(node), Workload(node.server.socket, "shop", kills * 0.9, seed=11, writers=8) as workload:
         for number in range(kills):
@@ -186,7 +186,7 @@ def test_killed_again_and_again_in_the_middle_of_writing_it_ends_equal(node: Nod
 
 
 def test_the_source_killed_in_the_middle_of_writing_it_ends_equal(node: Node) -> None:
-    kills = 60 if torture() else 4
+    kills = 60 if torture() else 3
     random = Random(5)
     with Watcher(node), Workload(node.server.socket, "shop", kills * 0.8, seed=5, writers=16) as workload:
         for _ in range(kills):

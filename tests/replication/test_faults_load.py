@@ -44,7 +44,7 @@ def fill_big(connection: Connection, rows: int) -> None:
 def test_a_first_copy_under_load_that_is_killed_in_the_middle_goes_on_and_ends_equal(
     server: MariaDB, connection: Connection, tmp_path: Path
 ) -> None:
-    rows = 400_000 if torture() else 60_000
+    rows = 400_000 if torture() else 30_000
     prepare(connection)
     fill_big(connection, rows)
     stop = threading.Event()
@@ -65,11 +65,11 @@ def test_a_first_copy_under_load_that_is_killed_in_the_middle_goes_on_and_ends_e
     changer.start()
     try:
         with (
-            Workload(server.socket, "shop", 600, seed=3, writers=8) as workload,
-            following(server, "shop", tmp_path / "node", [*SCHEMA, "big"], start=False, copy_rows=2_000) as node,
+            Workload(server.socket, "shop", 600, seed=3, writers=4) as workload,
+            following(server, "shop", tmp_path / "node", [*SCHEMA, "big"], start=False, copy_rows=1_000) as node,
         ):
             node.start()
-            node.wait_for(lambda: node.table_status("big").get("copied", 0) > 5_000)
+            node.wait_for(lambda: node.table_status("big").get("copied", 0) > 3_000)
             before = node.table_status("big")["copied"]
             node.kill()
             node.start()
@@ -93,7 +93,7 @@ def test_a_table_copied_again_under_load_goes_on_answering_and_ends_equal(
 ) -> None:
     prepare(connection)
     with following(server, "shop", tmp_path / "node", list(SCHEMA), poll_ms=10, copy_rows=100) as node:
-        with Workload(server.socket, "shop", 600, seed=4) as workload, Watcher(node):
+        with Workload(server.socket, "shop", 600, seed=4, writers=8) as workload, Watcher(node):
             for name in ("accounts", "events", "wide"):
                 node.ask("recopy", "--table", name)
                 node.wait_until_following()

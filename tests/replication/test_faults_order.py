@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pymysql
 import pytest
 
-from tests.replication.following import SERVERS, Node, following, torture
+from tests.replication.following import SERVERS_IN_TURN, Node, following, torture
 
 Connection = pymysql.connections.Connection
 TABLE = "CREATE TABLE posts (id INT PRIMARY KEY, uid INT NOT NULL, title VARCHAR(40), KEY (uid)) ENGINE=InnoDB"
@@ -18,7 +18,7 @@ WORDS = """CREATE TABLE words (word VARCHAR(20) NOT NULL, part CHAR(4) NOT NULL,
     ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"""
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=SERVERS_IN_TURN)
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with request.param() as server, server.database("shop") as connection:
         for statement in (TABLE, WORDS):

@@ -187,6 +187,7 @@ def test_another_server_behind_the_same_address_stops_it_until_somebody_says_yes
         with other.connect("shop") as connection:
             cursor = connection.cursor()
             cursor.execute("CREATE TABLE marker (id INT PRIMARY KEY, n BIGINT NOT NULL) ENGINE=InnoDB")
+            cursor.execute("INSERT INTO marker VALUES (1,0)")
             cursor.execute("UPDATE posts SET n = 1000")
             cursor.execute("DELETE FROM posts WHERE id < 10")
         node.server = other

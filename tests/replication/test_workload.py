@@ -20,7 +20,7 @@ from tests.replication.workload_tables import SCHEMA, prepare
 SEED = int(os.environ.get("TCSQL_TEST_SEED", "1"))
 #: Rows that come into a condition and leave it, and columns that are left out.
 KEPT = {"events": ("value < 5000", ()), "wide": ("", ("id", "ti", "de", "fl", "la", "dt", "ts", "en", "bl"))}
-SECONDS = 240.0 if torture() else 3.0
+SECONDS = 240.0 if torture() else 2.0
 
 
 def rounds_of_kills(node: Node, workload: Workload, random: Random, *, source: bool) -> int:
@@ -49,14 +49,8 @@ def test_followed_through_thirty_writers_every_poll_is_a_committed_state_and_the
 ) -> None:
     with server_kind("--local-infile=ON") as server, server.database("shop") as connection:
         prepare(connection)
-        with (
-            Workload(server.socket, "shop", SECONDS + 120, seed=SEED) as workload,
-            following(server, "shop", tmp_path / "node", list(SCHEMA), poll_ms=10) as node,
-        ):
-            # set up and copied while they write; the copy over, each poll sees one committed state
-            with Watcher(node) as watcher:
-                time.sleep(SECONDS)
-                workload.stop()
+        with following(server, "shop", tmp_path / "node", list(SCHEMA), poll_ms=10) as node:
+            with Workload(server.socket, "shop", SECONDS, seed=SEED) as workload, Watcher(node) as watcher:
                 while workload.is_running():
                     time.sleep(0.05)
             node.assert_equal()
