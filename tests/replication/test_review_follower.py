@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from tcsql.engine.change import CreateTable, Upsert
+from tcsql.engine.held import rows_of
 from tcsql.errors import NoSpace, SourceAway, SourceFault
+from tcsql.replication.follower import Follower
 from tcsql.replication.position import Position
+from tcsql.replication.source import KeysRead, ReadKeys, ReadRange, Step
 from tcsql.sources import FollowedTable as Table
 from tcsql.storage.options import StoreOptions
 from tcsql.storage.store import Store
 from tcsql.storage.ticket import Level
-from tests.replication.fake_source import FakeServer, schema_of
-from tests.replication.test_follower import caught_up, following, run, server, until
+from tests.replication.fake_source import FakeServer, FakeSource, schema_of
+from tests.replication.test_follower import caught_up, following, run, server, settings, until
 
 
 def test_a_crash_of_the_source_during_a_copy_takes_back_rows_that_were_copied(tmp_path: Path) -> None:
@@ -244,5 +250,102 @@ def test_a_reverted_batch_in_the_middle_of_a_copy_is_made_again(
                 follower._wake.set()
             await caught_up(follower, store, source)
             assert not left
+
+    run(tmp_path, body)
+
+
+# -- what is acknowledged, and when ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_nothing_is_acknowledged_while_the_disk_is_still_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: bool
+) -> None:
+    source = server(rows=2000)
+    disk = threading.Event()
+
+    async def body(store: Store) -> None:
+        write = store._file.write
+
+        def slow(tickets: Any) -> Any:
+            if _title(store, 0) == "on its way":
+                disk.wait(10)
+            return write(tickets)
+
+        monkeypatch.setattr(store._file, "write", slow)
+        async with following(store, source) as follower:
+            await (
+                until(lambda: len(store.database.schemas()) == 2 and len(store.database.table("posts")) >= 300)
+                if copies
+                else caught_up(follower, store, source)
+            )
+            try:
+                source.commit("posts", [{"id": 0, "title": "on its way"}])
+                await until(lambda: _title(store, 0) == "on its way")
+                await asyncio.sleep(0.05)
+                assert source.noted
+                assert copies is bool(follower.copies)
+            finally:
+                disk.set()
+            await caught_up(follower, store, source)
+
+    run(tmp_path, body)
+
+
+def _title(store: Store, pkey: int) -> object:
+    row = rows_of(store.database.table("posts"), [pkey])[0]
+    return None if row is None else orjson.loads(row)["title"]
+
+
+def test_rows_and_position_are_durable_in_the_same_moment(tmp_path: Path) -> None:
+    source = server(rows=1000)
+    seen: list[tuple[int, int]] = []
+
+    async def body(store: Store) -> None:
+        def look(_lsn: int, _tickets: object) -> None:
+            table = Position.decode(store.positions()["shop"]).tables.get("posts")
+            if table is not None:
+                seen.append((table.copied, len(store.database.table("posts"))))
+
+        store.on_durable(look)
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+
+    run(tmp_path, body)
+    assert len(seen) > 10
+    assert [copied for copied, _ in seen] == [held for _, held in seen]
+
+
+class _Reinserting(FakeSource):
+    """Right after the sweep has found a row gone, somebody inserts it again."""
+
+    told = 0
+
+    async def step(self, wait_s: float, acknowledged: bytes, read: ReadRange | ReadKeys | None) -> Step:
+        step = await super().step(wait_s, acknowledged, read)
+        if isinstance(step.read, KeysRead) and 3 in step.read.missing:
+            _Reinserting.told += 1
+            if _Reinserting.told == 2:  # the first time is the count before the copy
+                self.server.commit("posts", [{"id": 3, "title": "again"}])
+        return step
+
+
+def test_a_row_that_comes_back_while_it_is_swept_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = server(rows=500)
+    monkeypatch.setattr(_Reinserting, "told", 0)
+
+    async def body(store: Store) -> None:
+        store.commit_blocking([CreateTable(schema) for schema in source.schemas.values()])
+        store.commit_blocking([Upsert("posts", [{"id": number} for number in range(500)])])
+        del source.rows["posts"][3]
+        follower = Follower(settings(), store, lambda: _Reinserting(source))
+        task = asyncio.create_task(follower.run())
+        try:
+            await caught_up(follower, store, source)
+            assert _Reinserting.told == 2
+            assert _title(store, 3) == "again"
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     run(tmp_path, body)
