@@ -1,0 +1,106 @@
+"""Plant faults, one after the other, and see that the tests named for each turn red: do the tests hold what they say?
+
+    python -m tests.faults.run                  all of tests/faults/*.patch
+    python -m tests.faults.run no_lock ack_ahead
+
+Works on a copy of what is committed, in a temporary directory. All named tests run without a fault first and have to
+be green; then each fault alone has to make a test of its own fail. Takes some minutes; exit code 1 when a fault goes
+unseen or a patch no longer applies (then make the patch anew: what it plants has moved).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[2]
+PATCHES: Final = Path(__file__).parent
+_TEST: Final = "Seen by: "
+_GREEN: Final = 0
+_RED: Final = 1
+#: A fault may make a test wait for what never comes.
+_TIME_LIMIT_S: Final = 300
+
+
+class Fault(NamedTuple):
+    """A planted fault: the first line of its file says what, others which tests have to see it, then comes the patch."""
+
+    name: str
+    title: str
+    tests: tuple[str, ...]
+    path: Path
+
+
+def faults_of(directory: Path) -> list[Fault]:
+    """All faults of a directory, by name."""
+    found = []
+    for path in sorted(directory.glob("*.patch")):
+        lines = path.read_text().splitlines()
+        tests = tuple(line.removeprefix(_TEST) for line in lines if line.startswith(_TEST))
+        found.append(Fault(path.stem, lines[0], tests, path))
+    return found
+
+
+def copy_into(directory: Path) -> None:
+    """What is committed, without its history."""
+    archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", directory], input=archive, check=True)
+
+
+def pytest(directory: Path, tests: Iterable[str]) -> tuple[int, str]:
+    """The exit code of the tests in the copy, and the line that sums up."""
+    environment = {**os.environ, "PYTHONPATH": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *tests]
+    with subprocess.Popen(
+        command, cwd=directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=_TIME_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            output, _ = process.communicate()
+    failed = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    return process.returncode, failed[0] if failed else (output.splitlines() or [""])[-1]
+
+
+def apply(directory: Path, fault: Fault, *options: str) -> bool:
+    """Plant the fault, or take it away by ``--reverse``; whether that could be done."""
+    done = subprocess.run(["git", "apply", *options, fault.path], cwd=directory, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def main(names: Sequence[str]) -> int:
+    """How many faults were not seen."""
+    faults = [fault for fault in faults_of(PATCHES) if not names or fault.name in names]
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="tcsql-faults-") as name:
+        directory = Path(name)
+        copy_into(directory)
+        status, line = pytest(directory, sorted({test for fault in faults for test in fault.tests}))
+        if status != _GREEN:
+            print(f"the tests are not green without any fault: {line}")
+            return 1
+        for fault in faults:
+            began = time.monotonic()
+            if not apply(directory, fault):
+                status, line = -1, "the patch does not apply"
+            else:
+                status, line = pytest(directory, fault.tests)
+                apply(directory, fault, "--reverse")
+            missed += status != _RED
+            verdict = "seen  " if status == _RED else "MISSED"
+            print(
+                f"{verdict} {fault.name} ({time.monotonic() - began:.0f} s): {fault.title}\n       {line}", flush=True
+            )
+    print(f"{len(faults) - missed} of {len(faults)} faults were seen")
+    return min(missed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
