@@ -20,7 +20,8 @@ from tcsql.cli.console import console, safe
 from tcsql.cli.options import effective_settings
 from tcsql.errors import SetupError, SourceAway, SourceFault, did_you_mean
 from tcsql.literals import quote_name
-from tcsql.replication.connection import Connection, address_of, connect, database_of
+from tcsql.replication.address import address_of, database_of
+from tcsql.replication.connection import Connection, connect
 from tcsql.replication.facts import Facts, gather
 from tcsql.replication.preflight import Preflight, examine
 from tcsql.replication.provision import (

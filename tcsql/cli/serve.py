@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tcsql.cli.options import with_settings
-from tcsql.replication.connection import database_of
+from tcsql.replication.address import database_of
 from tcsql.server import run
 from tcsql.settings import Effective
 from tcsql.sources import sources_of

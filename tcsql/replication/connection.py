@@ -15,21 +15,19 @@ A dead peer is noticed by TCP itself within 40 s, a server that accepts and says
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
 from pymysql.connections import Connection as _Driver
 from pymysql.constants import CLIENT, COMMAND
 
-from tcsql.errors import SetupError, SourceAway, SourceFault
+from tcsql.errors import SourceAway, SourceFault
+from tcsql.replication.address import Address, address_of, password_of, tls_of
 from tcsql.replication.rows import ProtocolError, Result, ResultReader, ServerError
 from tcsql.sources import SourceSettings
 
@@ -40,9 +38,6 @@ RECEIVE_BYTES: Final = 262_144
 LOCK_WAIT_S: Final = 10
 #: Without NO_ZERO_DATE and with invalid dates: MySQL refuses to compare a key with 2020-02-30 otherwise.
 SQL_MODE: Final = "STRICT_TRANS_TABLES,ALLOW_INVALID_DATES"
-
-_URL_PARAMETERS: Final = ("unix_socket", "tls", "tls_ca")
-_TLS: Final = ("off", "on", "verify")
 
 #: Errors after which the same may succeed later.
 _AWAY: Final = frozenset(
@@ -64,101 +59,11 @@ _HINTS: Final = {
     1290: "name the server that takes writes: rows of the outbox are deleted there",
     1298: "write time_zone as an offset such as +01:00, or load the zones there: mysql_tzinfo_to_sql",
     1836: "name the server that takes writes: rows of the outbox are deleted there",
-    _TLS_FAILED: "tls=off in the url connects without TLS, tls=on does not compare the certificate",
+    _TLS_FAILED: "tls_ca=FILE in the url names who signed it, tls=on does not compare it, tls=off does without TLS",
     2059: "give the account a password by mysql_native_password, ed25519 is not known here",
 }
 _ACCOUNT: Final = re.compile(r"user '([^']*)'@'([^']*)'")
 _PRIVILEGE: Final = re.compile(r"(\w+(?: \w+)?) command denied to user \S+ for (?:table|column) (\S+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server is and who we are there; made of a url by ``address_of``. ``tls``: off, on or verify."""
-
-    user: str
-    password: str | None
-    host: str
-    port: int
-    database: str
-    unix_socket: str
-    tls: str
-    tls_ca: str
-
-    def __repr__(self) -> str:  # the password is not for logs
-        return f"Address({self.user}@{self.unix_socket or f'{self.host}:{self.port}'}/{self.database})"
-
-
-def address_of(url: str) -> Address:
-    """The parts of a ``mysql://`` url, percent-decoded; raises SourceFault.
-
-    Without ``tls`` a connection to this machine is plain and any other is encrypted.
-
-    >>> address_of("mysql://me:a%2Fb@db.example:3307/shop")
-    Address(me@db.example:3307/shop)
-    """
-    wrong = "write it as mysql://user@host:3306/database"
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 3306
-        parameters = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise SourceFault("the url of the source cannot be read", wrong) from None
-    if parts.scheme not in ("mysql", "mariadb") or not parts.username:
-        raise SourceFault("the url of the source is not of the form mysql://user@host/database", wrong)
-    unknown = next((name for name, _ in parameters if name not in _URL_PARAMETERS), None)
-    if unknown is not None:
-        raise SourceFault(f"the url of the source has an unknown parameter {unknown}", ", ".join(_URL_PARAMETERS))
-    given = dict(parameters)
-    unix_socket, host = given.get("unix_socket", ""), unquote(parts.hostname or "127.0.0.1")
-    here = bool(unix_socket) or host in ("localhost", "::1") or host.startswith("127.")
-    tls = given.get("tls", "off" if here else "on")
-    if tls not in _TLS:
-        raise SourceFault(f"the url of the source has tls={tls}", "off, on or verify")
-    return Address(
-        user=unquote(parts.username),
-        password=None if parts.password is None else unquote(parts.password),
-        host=host,
-        port=port,
-        database=unquote(parts.path.removeprefix("/")),
-        unix_socket=unix_socket,
-        tls=tls,
-        tls_ca=given.get("tls_ca", ""),
-    )
-
-
-def database_of(settings: SourceSettings) -> str:
-    """The database that the url of a source names; raises SetupError for a url that cannot be read or names none."""
-    try:
-        database = address_of(settings.url).database
-    except SourceFault as error:
-        raise SetupError(f"source {settings.name}: {error.message}", error.hint) from None
-    if not database:
-        raise SetupError(f"the url of source {settings.name} names no database", "mysql://user@host:3306/database")
-    return database
-
-
-def password_of(settings: SourceSettings, base: Path | None) -> str:
-    """The password of ``password_file`` (its first line) or ``password_env``, "" for none; raises SourceFault."""
-    if settings.password_file:
-        path = Path(settings.password_file)
-        try:
-            text = (path if base is None else base / path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is not text"
-            raise SourceFault(
-                f"the password file {settings.password_file} of source {settings.name} cannot be read: {why}",
-                "its first line is the password; a relative path is beside the configuration",
-            ) from None
-        return text.split("\n", 1)[0].removesuffix("\r")
-    if settings.password_env:
-        found = os.environ.get(settings.password_env)
-        if found is None:
-            raise SourceFault(
-                f"the variable {settings.password_env} of source {settings.name} is not set",
-                f"export {settings.password_env} before the server starts",
-            )
-        return found
-    return ""
 
 
 class _Wire(_Driver):
@@ -284,7 +189,7 @@ def connect(
     )
     wire = _Wire(
         host=address.host,
-        **_tls(address),
+        **tls_of(address, base),
         user=address.user,
         password=password.encode(),  # a text would be sent as latin1
         database=(address.database or None) if into_database else None,
@@ -310,15 +215,6 @@ def connect(
     else:
         connection.query("SET SESSION max_execution_time = 0")
     return connection
-
-
-def _tls(address: Address) -> dict[str, Any]:
-    """How to encrypt, as the driver's arguments."""
-    if address.tls == "off":
-        return {"ssl_disabled": True}
-    if address.tls == "on":
-        return {"ssl": {"check_hostname": False, "verify_mode": False}}
-    return {"ssl_ca": address.tls_ca or None, "ssl_verify_cert": True, "ssl_verify_identity": True}
 
 
 def _socket_to(address: Address) -> socket.socket:
@@ -393,4 +289,7 @@ def _grant_for(number: int, text: str, address: Address) -> str:
         return "this statement needs a right that only an administrator has: run it as one"
     if number == 1044:
         return "it has no right there yet; run: tcsql mysql setup --admin-url mysql://root@… (or the name is misspelt)"
-    return f"give its password in password_file, or run there: CREATE USER {account} IDENTIFIED BY '...'"
+    return (
+        "compare its password with password_file or password_env; if there is no such account, run there:"
+        f" CREATE USER {account} IDENTIFIED BY '...'"
+    )

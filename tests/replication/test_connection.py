@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 
 from tcsql.errors import SourceAway, SourceFault
-from tcsql.replication.connection import SQL_MODE, Connection, address_of, connect, password_of
+from tcsql.replication.address import address_of, password_of, tls_of
+from tcsql.replication.connection import SQL_MODE, Connection, connect
 from tcsql.sources import FollowedTable, SourceSettings
 from tests.mariadb import MariaDB
 
@@ -68,6 +70,18 @@ def test_urls_that_are_none_are_faults_that_do_not_show_them(url: str) -> None:
         address_of(url.replace("me@", "me:secret@"))
     assert caught.value.hint
     assert "secret" not in caught.value.message
+
+
+def test_the_authority_of_a_certificate_is_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    address = address_of("mysql://me@db.example/x?tls=verify&tls_ca=own.pem")
+    with pytest.raises(SourceFault, match=r"tls_ca=own\.pem of the url cannot be used: No such file") as caught:
+        tls_of(address, tmp_path)
+    assert "beside the configuration" in str(caught.value.hint)
+    (tmp_path / "own.pem").write_text("no certificate")
+    with pytest.raises(SourceFault, match=r"tls_ca=own\.pem of the url cannot be used"):
+        tls_of(address, tmp_path)
+    (tmp_path / "own.pem").write_bytes(Path(certifi.where()).read_bytes())
+    assert tls_of(address, tmp_path)["ssl_ca"] == str(tmp_path / "own.pem")
 
 
 def test_passwords_come_from_a_file_beside_the_configuration_or_a_variable(
