@@ -49,7 +49,7 @@ class SourceSettings:
 
     name: str
     url: str = _option(
-        MISSING, "mysql://user@host:port/database; parameters: unix_socket, tls (off, on, verify), tls_ca"
+        MISSING, "mysql://user@host:port/database; parameters: unix_socket, tls (off, on, verify), tls_ca (a file)"
     )
     tables: tuple[FollowedTable, ...] = _option(MISSING, "the tables to follow")
     mode: str = _option(
