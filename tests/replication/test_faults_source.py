@@ -218,6 +218,8 @@ def test_when_more_than_half_of_the_rows_would_go_it_stops_and_asks(node: Node, 
     node.start()
     node.wait_for(lambda: node.status()["state"] == "asking")
     assert "tcsql mysql accept" in node.status()["hint"]
+    time.sleep(1.5)
+    assert told(node, "is asking") == 1
     assert count(node) == 200
     node.ask("accept")
     node.wait_until_following()
