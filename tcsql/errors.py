@@ -26,6 +26,8 @@
     │   ├── Busy                   409 busy                  one such job is running already
     │   ├── FollowedTable          409 followed_table        a write to a table that follows MySQL
     │   ├── MisdirectedRequest     421 misdirected_request   a Host that is not ours
+    │   ├── NotLocal               403 not_local             through a proxy, while only this machine is trusted
+    │   ├── CrossSite              403 cross_site            a page of another site wants to change something
     │   └── TooCostly              422 too_costly            above the work budget; the hint names the index
     ├── RetryLater             nobody is at fault: the same request succeeds later
     │   ├── NotReady               503 not_ready             still recovering
@@ -180,6 +182,16 @@ class FollowedTable(CallerError):
 class MisdirectedRequest(CallerError):
     code = "misdirected_request"
     status = 421
+
+
+class NotLocal(CallerError):
+    code = "not_local"
+    status = 403
+
+
+class CrossSite(CallerError):
+    code = "cross_site"
+    status = 403
 
 
 class TooCostly(CallerError):

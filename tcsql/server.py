@@ -37,6 +37,7 @@ from tcsql.http.app import create_app
 from tcsql.http.endpoints import BACKUP_PREFIX, Api
 from tcsql.http.fastlane import Lanes
 from tcsql.http.following import NO_FOLLOWERS
+from tcsql.http.guard import ANY_HOST, Guard, is_public
 from tcsql.metrics import Metrics
 from tcsql.replication.followers import Followers
 from tcsql.replication.position import Position
@@ -88,6 +89,11 @@ def listen(settings: Settings) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
+        if is_public(str(address[0])) and not settings.allow_public:
+            raise SetupError(
+                f"{settings.host} is not loopback: anybody who reaches it may read and write, there are no keys yet",
+                "listen on 127.0.0.1, or say --allow-public true and let a firewall choose who reaches it",
+            )
         return socket.create_server(address[:2], family=family, backlog=settings.backlog)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not an address"
@@ -130,7 +136,8 @@ class Server:
         self._maintenance: asyncio.Task[None] | None = None
         metrics = Metrics()
         self._stalls = StallMeter(lambda: sum(metrics.requests.values()) + self.api.known.hits)
-        self.api = Api(settings, metrics, self._progress, self._stalls)
+        guard = Guard(settings, str(listener.getsockname()[0]))
+        self.api = Api(settings, metrics, self._progress, self._stalls, guard)
         self._lanes = Lanes(self.api, settings.fast_lane, settings.max_connections, settings.keepalive_s, listener)
         config = uvicorn.Config(
             create_app(self.api),
@@ -158,6 +165,7 @@ class Server:
         self._stalls.start()
         store = None
         try:
+            self._warn()
             self._announce(f"tcsql listening on {self.url}")
             store = await asyncio.to_thread(self._recover)
             await adopt_schema(store, self._settings.schema)
@@ -182,6 +190,12 @@ class Server:
         """Where the server listens."""
         host, port = self._listener.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _warn(self) -> None:
+        if self._settings.allow_public:
+            logger.warning("allow_public is on: anybody who reaches %s may read and write", self.url)
+        if ANY_HOST in self._settings.hosts:
+            logger.warning("hosts allows any Host: a hostile page in a browser that reaches %s may read it", self.url)
 
     def _recover(self) -> Store:
         """Read the store; runs in a thread beside the loop that answers /health and /ready."""

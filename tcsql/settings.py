@@ -55,24 +55,9 @@ class Settings:
     """The effective options. ``unit`` ``bytes`` takes ``64KiB``, ``1MiB``, ``2GiB`` as well as plain numbers."""
 
     data: str = _option("server", "tcsql-data", "directory of the store; made when missing")
-    host: str = _option(
-        "server",
-        "127.0.0.1",
-        "address to listen on; loopback, because there are no keys yet",
-    )
-    port: int = _option(
-        "server",
-        3888,
-        "TCP port, the original's; 0 picks a free one and prints it",
-        high=65_535,
-    )
-    backlog: int = _option(
-        "server",
-        2048,
-        "connections the kernel may queue before we accept them",
-        low=1,
-        high=65_535,
-    )
+    host: str = _option("server", "127.0.0.1", "address to listen on; another than loopback needs allow_public")
+    port: int = _option("server", 3888, "TCP port, the original's; 0 picks a free one and prints it", high=65_535)
+    backlog: int = _option("server", 2048, "connections the kernel may queue before we accept them", low=1, high=65_535)
     max_connections: int = _option(
         "server",
         10_000,
@@ -85,21 +70,8 @@ class Settings:
         True,
         "answer ordinary requests inside the connection's protocol; off, everything goes through Starlette",
     )
-    keepalive_s: int = _option(
-        "server",
-        30,
-        "an idle connection is closed after this time",
-        "s",
-        low=1,
-        high=86_400,
-    )
-    drain_s: int = _option(
-        "server",
-        10,
-        "at SIGTERM running requests may take this long to finish",
-        "s",
-        high=3600,
-    )
+    keepalive_s: int = _option("server", 30, "an idle connection is closed after this time", "s", low=1, high=86_400)
+    drain_s: int = _option("server", 10, "at SIGTERM running requests may take this long to finish", "s", high=3600)
     log_level: str = _option(
         "server",
         "warning",
@@ -182,6 +154,23 @@ class Settings:
         "security",
         False,
         "let GET write, for clients of 2010; off, because an image tag in any page can send a GET",
+    )
+    allow_public: bool = _option(
+        "security",
+        False,
+        "listen on an address that is not loopback, and take what a proxy passes on: anybody who reaches the port may "
+        "read and write, there are no keys yet",
+    )
+    hosts: str = _option(
+        "security",
+        "localhost,127.0.0.1,[::1]",
+        "names and addresses, joined by commas, that Host may hold, with any port; the address listened on is always "
+        "one. * allows any, so a hostile page can give its own name this address",
+    )
+    cors_origins: str = _option(
+        "security",
+        "",
+        "origins, joined by commas, whose pages may read and write here: https://www.example.org",
     )
 
 

@@ -1,4 +1,4 @@
-"""The Starlette lane: ASGI in, the endpoints' replies out, nothing decided here."""
+"""The Starlette lane: ASGI in, the guard, the endpoints' replies out; nothing decided here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tcsql.http.endpoints import Api
-from tcsql.http.messages import LOST_HEADER, Body, Disconnected, Head, Reply, lost_of
+from tcsql.http.guard import PREFLIGHT, Asked
+from tcsql.http.messages import LOST_HEADER, Body, Disconnected, Head, Header, Reply, lost_of
 
 #: Bytes of a file per write: a few of them fit into the socket's buffer.
 _PIECE_BYTES: Final = 262_144
+#: Where the connection leaves the target as it was sent, in the state of a scope.
+TARGET: Final = "target"
+_NO_CONTENT: Final = 204
 
 
 def create_app(api: Api) -> Starlette:
@@ -23,20 +27,31 @@ def create_app(api: Api) -> Starlette:
 
 
 class _Lane:
-    """Hands each request to the endpoints: at once when they can, else with its body."""
+    """Asks the guard, then hands each request to the endpoints: at once when they can, else with its body."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = _head(scope)
-        reply = self._api.answer_now(head)
+        api = self._api
+        target = scope["state"].get(TARGET) or scope["raw_path"]
+        asked = Asked(scope["http_version"], target, scope["headers"])
+        refused = api.guard.admits(asked)
+        if refused is not None:
+            await _send(api.refuse(refused), send)
+            return
+        cors = api.guard.cors(asked)
+        if cors and scope["method"] == "OPTIONS":
+            await _send(Reply(204, headers=PREFLIGHT), send, cors)
+            return
+        head = _head(scope, api.guard.is_cross_site(asked))
+        reply = api.answer_now(head)
         if reply is None:
             try:
-                reply = await self._api.answer(head, _body(Request(scope, receive)))
+                reply = await api.answer(head, _body(Request(scope, receive)))
             except Disconnected:
                 return  # chunks of a bulk load that are applied stay
-        await _send(reply, send)
+        await _send(reply, send, cors)
 
 
 async def _body(request: Request) -> Body:
@@ -47,10 +62,10 @@ async def _body(request: Request) -> Body:
         raise Disconnected from None
 
 
-def _head(scope: Scope) -> Head:
+def _head(scope: Scope, is_cross_site: bool) -> Head:
     method = scope["method"]
     if method != "POST":
-        return Head(method, scope["path"], scope["query_string"])
+        return Head(method, scope["path"], scope["query_string"], is_cross_site=is_cross_site)
     named = dict.fromkeys((b"content-type", b"content-encoding", b"content-length", b"authorization", LOST_HEADER), "")
     for name, value in scope["headers"]:
         if name in named:
@@ -65,12 +80,14 @@ def _head(scope: Scope) -> Head:
         int(length) if length.isdecimal() else None,
         named[b"authorization"],
         lost_of(named[LOST_HEADER]),
+        is_cross_site,
     )
 
 
-async def _send(reply: Reply, send: Send) -> None:
+async def _send(reply: Reply, send: Send, more: tuple[Header, ...] = ()) -> None:
     size = reply.size if reply.file is not None else len(reply.body)
-    headers = [*reply.headers, (b"content-length", b"%d" % size)]
+    length = () if reply.status == _NO_CONTENT else ((b"content-length", b"%d" % size),)
+    headers = [*reply.headers, *more, *length]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if reply.file is None:
         await send({"type": "http.response.body", "body": reply.body})

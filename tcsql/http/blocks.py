@@ -1,7 +1,8 @@
 """Vetting: what a block of headers means for the connection and the body, found out by uvicorn's own parser.
 
 A block begins behind ``HTTP/1.`` of the request line and ends with the empty line. It is good for the fast lane if it
-holds one whole request without an upgrade, an expectation or a body in pieces. 20 us; the lane remembers the answer.
+holds one whole request without an upgrade, an expectation or a body in pieces, and if the guard has nothing to say
+about it. 10 us; the lane remembers the answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 
 import httptools
 
+from tcsql.http.guard import Asked, Guard
 from tcsql.http.messages import LOST_HEADER, lost_of
 
 #: A body that lies in one buffer is far shorter.
@@ -37,6 +39,7 @@ class _Vetting:
         self.headers: list[tuple[bytes, bytes]] = []
         self.ended = False
         self.keeps_alive = False
+        self.version = ""
         self.parser = httptools.HttpRequestParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -44,7 +47,8 @@ class _Vetting:
 
     def on_headers_complete(self) -> None:
         # Here, because the parser forgets it when the message ends.
-        self.keeps_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self.version = self.parser.get_http_version()
+        self.keeps_alive = self.version != "1.0" and self.parser.should_keep_alive()
         self.ended = True
 
 
@@ -54,8 +58,8 @@ _NOT_ORDINARY: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b
 _READ: Final = frozenset({b"content-length", b"content-type", b"content-encoding", b"authorization", LOST_HEADER})
 
 
-def vet(data: bytes) -> Block | None:
-    """What the block means; None: it is uvicorn's to judge."""
+def vet(data: bytes, guard: Guard) -> Block | None:
+    """What the block means; None: it is uvicorn's to judge, or the guard refuses it or has something to add."""
     seen = _Vetting()
     try:
         seen.parser.feed_data(b"POST / HTTP/1." + data)
@@ -63,6 +67,9 @@ def vet(data: bytes) -> Block | None:
         return None
     names = [name for name, _ in seen.headers]
     if not seen.ended or not _NOT_ORDINARY.isdisjoint(names):
+        return None
+    asked = Asked(seen.version, b"/", seen.headers)
+    if guard.admits(asked) or guard.is_cross_site(asked) or guard.cors(asked):
         return None
     found = {name: value for name, value in seen.headers if name in _READ}
     if sum(name in _READ for name in names) != len(found):

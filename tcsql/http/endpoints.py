@@ -26,6 +26,7 @@ from tcsql import __version__
 from tcsql.engine.query import Count, Group, Query
 from tcsql.engine.result import CountResult, Result
 from tcsql.errors import (
+    CrossSite,
     GetWritesOff,
     MethodNotAllowed,
     NotFound,
@@ -38,11 +39,12 @@ from tcsql.errors import (
 from tcsql.http import render
 from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
 from tcsql.http.grammar import ReadRequest
+from tcsql.http.guard import Guard
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import JSON_HEADERS, Body, Disconnected, Head, Header, Reply, refusal
 from tcsql.http.openapi import openapi
 from tcsql.http.opened import Opened
-from tcsql.http.parameters import WRITES, of_query
+from tcsql.http.parameters import READS, WRITES, of_query
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.sql import create_table_sql
@@ -77,8 +79,11 @@ class Api:
         metrics: Metrics,
         progress: Callable[[], Mapping[str, object]] = dict[str, object],
         stalls: StallMeter | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._stalls = stalls
+        #: Asked by the lanes before they ask here.
+        self.guard = guard or Guard(settings)
         self.metrics = metrics
         self._settings = settings
         self._progress = progress
@@ -185,6 +190,11 @@ class Api:
         if prepared is not None:
             self.known.learn(text, request.query, prepared)
 
+    def refuse(self, error: TCSQLError) -> Reply:
+        """The reply to a request that the guard does not admit: nothing more is read from its sender."""
+        self.metrics.requests["refused", error.status] += 1
+        return refusal(error, closes=True)
+
     async def answer(self, head: Head, body: Body | None = None) -> Reply:
         """The reply to any request; ``body`` is read only as far as it is needed."""
         started = time.perf_counter()
@@ -209,6 +219,8 @@ class Api:
             raise MethodNotAllowed(f"{path} does not take {head.method[:20]}", f"use {_allowed(path)}")
         if head.content_encoding not in ("", "identity"):
             raise UnsupportedEncoding("a compressed body is not taken", "send it without Content-Encoding")
+        if head.is_cross_site and _acts(head):
+            raise CrossSite("a page of another site asks for this", "an operator can add its origin to cors_origins")
         if head.path in _DOCUMENTS:
             return head.path[1:], self._document(head.path)
         state = self._ready()
@@ -350,6 +362,14 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
 def _known_path(path: str) -> str:
     """The key of ``PATHS`` that a path falls under."""
     return _SOURCE if path.startswith(PREFIX) and len(path) > len(PREFIX) else path
+
+
+def _acts(head: Head) -> bool:
+    """Whether a request changes something or takes everything. No body changes the command that the URL names."""
+    if head.path == "/":
+        command = of_query(head.query).values.get("command")
+        return command not in READS if head.method == "POST" else command in WRITES
+    return head.method == "POST" or head.path == "/backup"
 
 
 def _allowed(path: str) -> str:

@@ -32,8 +32,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tcsql.errors import Overloaded
+from tcsql.errors import BadRequest, Overloaded
 from tcsql.http.accepting import Accepting
+from tcsql.http.app import TARGET
 from tcsql.http.blocks import Block, vet
 from tcsql.http.endpoints import PATHS, Api
 from tcsql.http.following import NO_FOLLOWERS, Followers
@@ -125,7 +126,7 @@ class Lanes:
                 return None  # too long, not whole, or more than one request
             if len(self._blocks) >= MOST_BLOCKS:
                 self._blocks.clear()
-            found = self._blocks[data] = vet(data)
+            found = self._blocks[data] = vet(data, self.api.guard)
             return found
 
     def page(self, body: bytes, default_headers: list[Header]) -> bytes:
@@ -346,6 +347,12 @@ class Connection(HttpToolsProtocol):
 
     # --- what uvicorn's parser and cycles say ---------------------------------------------------------------
 
+    def send_400_response(self, msg: str) -> None:
+        """What the parser does not take is refused as all else is; a request whose body it is gets no second reply."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        self._send(refusal(BadRequest("the request is malformed")), keeps_alive=False)
+
     def on_message_begin(self) -> None:
         self._in_message = True
         self.head_s = self._lanes.now_s
@@ -353,7 +360,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.head_s = inf
+        self.scope["state"][TARGET] = self.url  # the guard's: uvicorn keeps the path alone
         super().on_headers_complete()
+        self.headers = []  # what stands behind a body in chunks is no header
 
     def on_message_complete(self) -> None:
         self._in_message = False

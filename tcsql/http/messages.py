@@ -25,6 +25,8 @@ CLOSE: Final[Header] = (b"connection", b"close")
 #: Comes with a hint whose sender could not deliver others before.
 LOST_HEADER: Final = b"tcsql-lost"
 _MOST_DIGITS: Final = 18
+#: The rest of the body is not read, so what follows it cannot be found.
+_CLOSING: Final = (403, 413, 415)
 
 
 def lost_of(value: str) -> int:
@@ -44,7 +46,8 @@ class Disconnected(Exception):
 class Head:
     """A request without its body. ``path`` is percent-decoded, ``query`` raw; media types are as sent.
 
-    ``lost``: how many hints whoever sends this one could not deliver before.
+    ``lost``: how many hints whoever sends this one could not deliver before. ``is_cross_site``: a page of another site
+    sends it.
     """
 
     method: str
@@ -55,6 +58,7 @@ class Head:
     content_length: int | None = None
     authorization: str = ""
     lost: int = 0
+    is_cross_site: bool = False
 
     @property
     def media_type(self) -> str:
@@ -72,7 +76,7 @@ class Reply:
     size: int = 0
 
 
-def refusal(error: TCSQLError, allow: str = "") -> Reply:
+def refusal(error: TCSQLError, allow: str = "", closes: bool = False) -> Reply:
     """The reply to any error of the tree; what makes a connection unusable closes it."""
     headers = JSON_HEADERS
     if isinstance(error, RetryLater):
@@ -81,6 +85,6 @@ def refusal(error: TCSQLError, allow: str = "") -> Reply:
         headers += ((b"www-authenticate", b"Bearer"),)
     if isinstance(error, MethodNotAllowed):
         headers += ((b"allow", allow.encode()),)
-    if error.status in (413, 415):  # the rest of the body is not read, so what follows it cannot be found
+    if closes or error.status in _CLOSING:
         headers += (CLOSE,)
     return Reply(error.status, render.error(error), headers)

@@ -27,18 +27,18 @@ from tcsql.settings import Settings
 from tests.http.conftest import LANES
 from tests.http.serving import Running, serving, wait_for
 
-LAST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def get(query: str | bytes, *headers: str, version: str = "1.1") -> bytes:
     text = query if isinstance(query, bytes) else query.encode()
-    lines = "".join(f"{line}\r\n" for line in ("Host: x", *headers)).encode()
+    lines = "".join(f"{line}\r\n" for line in ("Host: localhost", *headers)).encode()
     return b"GET /?" + text + f" HTTP/{version}\r\n".encode() + lines + b"\r\n"
 
 
 def post(query: str, body: object, *headers: str) -> bytes:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
-    lines = "".join(f"{line}\r\n" for line in ("Host: x", f"Content-Length: {len(data)}", *headers))
+    lines = "".join(f"{line}\r\n" for line in ("Host: localhost", f"Content-Length: {len(data)}", *headers))
     return f"POST /?{query} HTTP/1.1\r\n{lines}\r\n".encode() + data
 
 
@@ -204,24 +204,24 @@ ODD: dict[str, bytes] = {
     **{f"operator {name}": get(f"command=select&type=id&where=title:{name}:Title") for name in OPERATORS},
     **{f"number {name}": get(f"command=select&type=id&where=dateline:{name}:3000,5000") for name in OPERATORS},
     "head": get(ONE).replace(b"GET", b"HEAD", 1),
-    "head of a document": b"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n",
-    "health": b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
-    "ready": b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n",
-    "openapi": b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n",
-    "document with a query": b"GET /health?x=1 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "document, encoded": b"GET /h%65alth HTTP/1.1\r\nHost: x\r\n\r\n",
-    "document with a slash": b"GET /health/ HTTP/1.1\r\nHost: x\r\n\r\n",
-    "document with two slashes": b"GET //health HTTP/1.1\r\nHost: x\r\n\r\n",
-    "unknown path": b"GET /nope?x HTTP/1.1\r\nHost: x\r\n\r\n",
-    "root without a query": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "an empty query": b"GET /? HTTP/1.1\r\nHost: x\r\n\r\n",
-    "absolute form": b"GET http://x/?" + ONE.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-    "asterisk form": b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-    "connect": b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "no target": b"GET HTTP/1.1\r\nHost: x\r\n\r\n",
-    "no slash": b"GET ?" + ONE.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "head of a document": b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "health": b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "ready": b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "openapi": b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "document with a query": b"GET /health?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "document, encoded": b"GET /h%65alth HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "document with a slash": b"GET /health/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "document with two slashes": b"GET //health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "unknown path": b"GET /nope?x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "root without a query": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "an empty query": b"GET /? HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "absolute form": b"GET http://localhost/?" + ONE.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "asterisk form": b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "connect": b"CONNECT x:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no target": b"GET HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no slash": b"GET ?" + ONE.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "fragment": get(ONE + "#there"),
-    "fragment first": b"GET /#?" + ONE.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "fragment first": b"GET /#?" + ONE.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "repeated parameter": get(ONE + "&limit_max=1"),
     "two where": get(ONE + "&where=uid:NUMEQ:2"),
     "unknown parameter": get(ONE + "&x=1"),
@@ -235,9 +235,9 @@ ODD: dict[str, bytes] = {
     "nul in the target": get("command=select&where=title:STREQ:\x00"),
     "a tab in the target": get("command=select\t&x"),
     "a blank in the target": get("command=select &x"),
-    "a tab before the version": b"GET /?" + ONE.encode() + b"\tHTTP/1.1\r\nHost: x\r\n\r\n",
-    "two blanks": b"GET  /?" + ONE.encode() + b"  HTTP/1.1\r\nHost: x\r\n\r\n",
-    "version twice": b"GET /?" + ONE.encode() + b" HTTP/1.1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a tab before the version": b"GET /?" + ONE.encode() + b"\tHTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "two blanks": b"GET  /?" + ONE.encode() + b"  HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "version twice": b"GET /?" + ONE.encode() + b" HTTP/1.1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "quotes and braces": get('command=select&where=title:STREQ:"{}"<>^`&type=id'),
     "a long target": get("command=select&type=id&where=title:STREQ:" + "x" * 9_000),
     "a very long target": get("command=select&type=id&where=title:STREQ:" + "x" * 70_000),
@@ -256,7 +256,7 @@ ODD: dict[str, bytes] = {
     "no host": b"GET /?" + ONE.encode() + b" HTTP/1.1\r\n\r\n",
     "two hosts": get(ONE, "Host: y"),
     "an empty host": b"GET /?" + ONE.encode() + b" HTTP/1.1\r\nHost:\r\n\r\n",
-    "a host with a port like an operand": get(ONE.replace(":", "%3A")).replace(b"Host: x", b"Host: x:1&y"),
+    "a host with a port like an operand": get(ONE.replace(":", "%3A")).replace(b"localhost", b"localhost:1&y"),
     "no length, get": get(ONE, "Content-Length: 0"),
     "a body of a get": get(ONE, "Content-Length: 5") + b"12345",
     "a bad length": get(ONE, "Content-Length: x"),
@@ -270,7 +270,7 @@ ODD: dict[str, bytes] = {
     "a bare line end within": get(ONE, "X: a\nY: b"),
     "a bare return": get(ONE, "X: a\rY: b"),
     "nul in a header": get(ONE, "X: a\x00"),
-    "latin-1 in a header": get(ONE).replace(b"Host: x", b"Host: \xe9"),
+    "latin-1 in a header": get(ONE).replace(b"Host: localhost", b"Host: \xe9"),
     "empty lines first": b"\r\n\r\n" + get(ONE),
     "a bare line end first": b"\n" + get(ONE),
     "upgrade": get(ONE, "Connection: upgrade", "Upgrade: websocket"),
@@ -295,10 +295,10 @@ ODD: dict[str, bytes] = {
     "insert and close": post(INSERT, ROW, "Connection: close"),
     "insert of http 1.0": post(INSERT, ROW).replace(b"HTTP/1.1", b"HTTP/1.0"),
     "insert expected": post(INSERT, ROW, "Expect: 100-continue"),
-    "insert in chunks": b"POST /?" + INSERT.encode() + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b'8\r\n{"uid":1\r\n1\r\n}\r\n0\r\n\r\n',
+    "insert in chunks": b"POST /?%b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" % INSERT.encode()
+    + b'8\r\n{"uid":1\r\n1\r\n}\r\n0\r\n\r\n',
     "insert with a length and chunks": post(INSERT, ROW, "Transfer-Encoding: chunked"),
-    "insert without a length": b"POST /?" + INSERT.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "insert without a length": b"POST /?" + INSERT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "insert with a type twice": post(INSERT, ROW, "Content-Type: a/b", "Content-Type: application/x-ndjson"),
     "insert with a fragment": post(INSERT + "#x", ROW),
     "insert with a blank": post(INSERT + " ", ROW),

@@ -143,7 +143,7 @@ class Served:
 
     async def ask(self, target: str, body: bytes | None = None, *headers: str) -> Reply:
         length = [] if body is None else [f"Content-Length: {len(body)}"]
-        lines = "".join(f"{line}\r\n" for line in ("Host: x", *length, *headers))
+        lines = "".join(f"{line}\r\n" for line in ("Host: localhost", *length, *headers))
         request = f"{'GET' if body is None else 'POST'} {target} HTTP/1.1\r\n{lines}\r\n".encode() + (body or b"")
         self.transport.written = b""
         self.connection.data_received(request)

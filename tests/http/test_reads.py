@@ -173,7 +173,7 @@ def test_a_backup_is_a_store_of_its_own(server: Running, posts: str, tmp_path_fa
 
 
 def test_a_keep_alive_connection_serves_many_requests(server: Running, posts: str) -> None:
-    request = f"GET /?command=select&table={posts}&type=count HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    request = f"GET /?command=select&table={posts}&type=count HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     last = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     answers = server.raw(request * 5 + last)
     assert answers.count(b'{"count":10}') == 6

@@ -13,7 +13,9 @@ from tests.http.serving import Running
 
 def request(method: str, target: str, headers: str = "", body: bytes = b"") -> bytes:
     length = f"Content-Length: {len(body)}\r\n" if body or method == "POST" else ""
-    return f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{length}{headers}\r\n".encode() + body
+    return (
+        f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}{headers}\r\n".encode() + body
+    )
 
 
 def parsed(answer: bytes) -> tuple[int, bytes, dict[str, object]]:
@@ -168,20 +170,21 @@ def test_refused_quickly_with_its_own_code(
 
 
 def test_a_declared_body_that_is_too_large_is_refused_unread(server: Running, posts: str) -> None:
-    head = f"POST /?command=insert&table={posts} HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n"
+    head = f"POST /?command=insert&table={posts} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n"
     status, answer, error = parsed(server.raw(head.encode()))
     assert (status, error["code"]) == (413, "payload_too_large")
     assert b"connection: close" in answer
 
 
 def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(server: Running, posts: str) -> None:
-    head = f"POST /?command=insert&table={posts} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    lines = f"POST /?command=insert&table={posts} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = lines.encode()
     status, _, error = parsed(server.raw(head + (b"10000\r\n" + b" " * 65_536 + b"\r\n") * 17))
     assert (status, error["code"]) == (413, "payload_too_large")
 
 
 def test_a_chunked_body_within_the_limit_is_taken(server: Running, posts: str) -> None:
-    head = f"POST /?command=insert&table={posts} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    head = f"POST /?command=insert&table={posts} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     answer = server.raw(head.encode() + b"Connection: close\r\n\r\n" + b'5\r\n{"id"\r\n4\r\n:99}\r\n0\r\n\r\n')
     assert b'"inserted":1' in answer
 
@@ -189,10 +192,10 @@ def test_a_chunked_body_within_the_limit_is_taken(server: Running, posts: str) -
 @pytest.mark.parametrize(
     "sent",
     [
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"GET /?command=select HTTP/1.1\r\nHost x\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
 def test_what_is_no_http_ends_the_connection(server: Running, sent: bytes) -> None:

@@ -271,7 +271,7 @@ def test_ndjson_is_for_inserts(server: Running, posts: str) -> None:
 def test_a_client_that_goes_away_leaves_whole_chunks(server: Running, make_table: Callable[[str], str]) -> None:
     table = make_table("id INT PRIMARY KEY")
     head = (
-        f"POST /?command=insert&table={table} HTTP/1.1\r\nHost: x\r\n"
+        f"POST /?command=insert&table={table} HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: {NDJSON}\r\nContent-Length: 999999\r\n\r\n"
     )
     with socket.create_connection(server.address) as connection:
