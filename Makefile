@@ -4,6 +4,7 @@
 # make check   format, lint, types: before every commit
 # make bench   the figures of docs/benchmarks.md
 # make torture the long tests, minutes to hours: docs/torture.md
+# make faults  plant faults in a copy, one after the other, and see that the tests turn red: some minutes
 # make bench-follow  following MySQL: copy, drain, latency, cost: docs/following-figures.md
 # make bench-peers  TCSQL beside nginx, Redis and MariaDB: docs/performance.md
 # make bench-sweep   is any list slow? every kind of query at every selectivity, for docs/performance.md
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATA ?= .demo
 
-.PHONY: demo test check format bench bench-follow bench-peers bench-stalls bench-sweep loadtest torture mysql9 docs clean
+.PHONY: demo test check format bench bench-follow bench-peers bench-stalls bench-sweep loadtest torture faults mysql9 docs clean
 
 $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +32,9 @@ torture: $(VENV)/.stamp
 	TCSQL_TEST_PROFILE=torture sh tests/install-servers.sh
 	$(BIN)/python -m tests.replication.mysql9 || echo "MySQL 9 cannot be had here: its part is skipped"
 	TCSQL_TEST_PROFILE=torture $(BIN)/python -m pytest -p tests.torture
+
+faults: $(VENV)/.stamp
+	$(BIN)/python -m tests.faults.run
 
 mysql9: $(VENV)/.stamp
 	$(BIN)/python -m tests.replication.mysql9

@@ -29,7 +29,7 @@ _TIME_LIMIT_S: Final = 300
 
 
 class Fault(NamedTuple):
-    """A planted fault: the first line of its file says what, others which tests have to see it, then comes the patch."""
+    """A planted fault: its file's first line says what, others which tests have to see it, then comes the patch."""
 
     name: str
     title: str
@@ -65,7 +65,7 @@ def pytest(directory: Path, tests: Iterable[str]) -> tuple[int, str]:
         except subprocess.TimeoutExpired:
             process.terminate()
             output, _ = process.communicate()
-    failed = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    failed = [line for line in output.splitlines() if line.startswith(("FAILED tests", "ERROR tests"))]
     return process.returncode, failed[0] if failed else (output.splitlines() or [""])[-1]
 
 
