@@ -84,6 +84,8 @@ def _about(settings: Settings) -> str:
         "or missing makes the condition false and the negated one true. `pkey` names the primary key. Conditions are "
         "joined by `|`; in an expression a literal `|` is written `\\|`.\n\n"
         f"{operators}\n\n"
+        f"Host is one of {settings.hosts}, with any port; else 421. A page of another site may not write nor take a "
+        f"backup: 403 cross_site; origins for which that is allowed: {settings.cors_origins or 'none'}.\n\n"
         f"Bounds: {settings.max_rows} rows a page, {settings.max_body_bytes} bytes a body, "
         f"{settings.max_line_bytes} bytes a line of a bulk load, {settings.max_conditions} conditions."
     )
