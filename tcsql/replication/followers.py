@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tcsql.errors import BadRequest, Busy, NotFound, SourceAway, Unauthorized, UnknownTable, did_you_mean
+from tcsql.errors import BadRequest, Busy, NotFound, SourceAway, TCSQLError, Unauthorized, UnknownTable, did_you_mean
 from tcsql.replication.asyncsource import AsyncSource
 from tcsql.replication.follower import Follower
 from tcsql.replication.reporting import report
@@ -73,7 +73,10 @@ class Followers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         for follower in self._followers.values():
-            await follower.stop()
+            try:
+                await follower.stop()
+            except TCSQLError as error:
+                logger.warning("source %s: its stop could not be noted: %s", follower.name, error.message)
 
     async def _tick(self) -> None:
         while True:

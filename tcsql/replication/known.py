@@ -78,11 +78,13 @@ class KnownSource:
     def is_stale(self, now_s: float) -> bool:
         """Whether replies have to say that they are.
 
-        Too old, not copied yet, with a table that cannot follow, or between two states of the source.
+        Too old, not copied yet, with a table that cannot follow, between two states of the source, or with rows that
+        a crash of the source may have taken back. Of a push, which never promises one state, doubts do not count.
         """
         age = self.age_ms(now_s)
         is_between = self.state == "catching up" or bool(self.copies)
-        return age is None or age > self.settings.stale_ms or is_between or bool(self.blocked)
+        is_doubted = bool(self.position.unsure) and self.settings.mode != "push"
+        return age is None or age > self.settings.stale_ms or is_between or is_doubted or bool(self.blocked)
 
     def enter(self, state: str, error: TCSQLError | None = None) -> None:
         """Change the state. Logged when it is another one; of what passes by itself, not each new reason."""

@@ -104,6 +104,7 @@ class SqlSession:
         try:
             connection.query(f"SELECT 1 FROM {quote_name(followed.name)} LIMIT 0")  # noqa: S608  # the name is quoted
         except SourceFault as error:
+            connection.query("ROLLBACK")  # else the next poll would be in this transaction, with its snapshot
             if error.extra.get("errno") == _NO_TABLE:
                 return None
             return _cannot_be_read(followed.name, error, self.settings.name)

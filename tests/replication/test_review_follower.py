@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tcsql.engine.change import CreateTable, Upsert
 from tcsql.engine.held import rows_of
 from tcsql.errors import NoSpace, SourceAway, SourceFault
 from tcsql.replication.follower import Follower
+from tcsql.replication.followers import Followers
 from tcsql.replication.position import Position
 from tcsql.replication.source import KeysRead, ReadKeys, ReadRange, Step
 from tcsql.sources import FollowedTable as Table
@@ -347,5 +349,44 @@ def test_a_row_that_comes_back_while_it_is_swept_is_kept(tmp_path: Path, monkeyp
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    run(tmp_path, body)
+
+
+def test_rows_that_a_crash_may_have_taken_back_are_stale_until_they_were_compared(tmp_path: Path) -> None:
+    source = server(rows=5000)
+    source.started_s = 1000.0
+    stale: list[bool] = []
+
+    async def body(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+            assert not follower.is_stale(time.monotonic())
+            source.on_read = lambda read: stale.append(follower.is_stale(time.monotonic()))
+            source.started_s = 2000.0
+            source.faults.append(SourceAway("killed"))
+            await until(lambda: bool(stale) and not follower.position.unsure)
+            assert all(stale)
+            assert not follower.is_stale(time.monotonic())
+
+    run(tmp_path, body)
+
+
+def test_a_full_disk_does_not_keep_the_other_followers_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = server(rows=5)
+
+    async def body(store: Store) -> None:
+        followers = Followers([settings()], store, tmp_path, lambda _settings, _base: FakeSource(source))
+        followers.start()
+        await until(lambda: followers.status()[0]["state"] == "following")
+
+        async def full(*_: Any) -> Any:
+            raise NoSpace("no space left")
+
+        monkeypatch.setattr(store, "enqueue", full)
+        await followers.stop()
+        assert not Position.decode(store.positions()["shop"]).clean
 
     run(tmp_path, body)

@@ -111,3 +111,15 @@ def test_a_state_keeps_its_incarnation(at: Shop) -> None:
     posts: TableState = at.source.tables()[0]
     assert posts.incarnation.count("|") == 1
     assert replace(posts, incarnation="") != posts
+
+
+def test_looking_at_a_table_that_is_not_there_leaves_no_snapshot_open(at: Shop) -> None:
+    """The last table of the settings is the one: nothing after it ends the transaction in which it was looked at."""
+    at.write("RENAME TABLE words TO other")
+    at.step()
+    at.source.tables()
+    at.source.follow(["posts"])
+    for number in range(3):
+        at.step()
+        at.write(f"INSERT INTO posts VALUES ({number}, 1)")
+        assert at.step().changes["posts"].rows.pkeys == [number]
