@@ -3,11 +3,13 @@
     with MariaDB() as server, server.connect() as connection:
         ...
 
-Works as root and as an ordinary user. A missing server raises, it is never a reason to skip. Start 0.7 s, stop 1 s.
+Works as root and as an ordinary user. A missing server raises, it is never a reason to skip. The first one installs a
+data directory (1 to 3 s), the others copy it (0.1 s). Start 0.7 s, stop 1 s.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
@@ -26,6 +28,8 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 #: Debian puts servers here, and the PATH of an ordinary user does not.
 _SERVER_DIRECTORIES = "/usr/sbin:/usr/local/sbin:/usr/libexec"
+#: Data directories that are copied, by the function that makes them.
+_MADE: dict[str, Path] = {}
 
 
 def program(name: str) -> str:
@@ -69,7 +73,20 @@ class MariaDB:
         return [*arguments, "--user=root"] if os.geteuid() == 0 else arguments
 
     def _install(self) -> None:
-        command = [program("mariadb-install-db"), *self._arguments()]
+        """A data directory: made by the first server of its kind in this process, copied by the others."""
+        kind = self._initialize.__func__.__qualname__  # type: ignore[attr-defined]  # a bound method has one
+        data = self.base / "data"
+        if kind in _MADE:
+            shutil.copytree(_MADE[kind], data)
+            return
+        self._initialize()
+        kept = Path(tempfile.mkdtemp(prefix="mdbkept"))
+        atexit.register(shutil.rmtree, kept, ignore_errors=True)
+        shutil.copytree(data, kept / "data")
+        _MADE[kind] = kept / "data"
+
+    def _initialize(self) -> None:
+        command = [program("mariadb-install-db"), *self._arguments(), "--innodb-log-file-size=8M"]
         command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if done.returncode:

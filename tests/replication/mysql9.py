@@ -124,8 +124,9 @@ class MySQL9(MariaDB):
         ]
         return [*arguments, "--user=root"] if os.geteuid() == 0 else arguments
 
-    def _install(self) -> None:
+    def _initialize(self) -> None:
         _run([*self._program(), *self._arguments(), "--initialize-insecure"])
+        (self.base / "data" / "auto.cnf").unlink()  # its UUID: each server makes one at its first start
 
     def _command(self) -> list[str]:
         command = [*self._program(), *self._arguments(), f"--socket={self.socket}", "--skip-networking"]
