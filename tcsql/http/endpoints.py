@@ -227,7 +227,7 @@ class Api:
         if head.path == "/backup":
             return "backup", await self._backup(state)
         if path == _SOURCE:
-            return "source", _of_source(state.followers, head)
+            return "source", await _of_source(state, head, body)
         if head.method == "POST" and is_hint(head.query):
             return "hint", _hinted(state, head, await state.writer.read(head, body))
         if head.method == "POST":
@@ -334,11 +334,12 @@ def _hinted(state: Opened, head: Head, body: bytes) -> Reply:
     return Reply(202, b'{"hints":%d}' % state.hints.give(state.followers, head, body))
 
 
-def _of_source(followers: Followers, head: Head) -> Reply:
+async def _of_source(state: Opened, head: Head, body: Body) -> Reply:
     name = head.path.removeprefix(PREFIX)
     if head.method == "POST":
-        return Reply(202, render.document(act(followers, name, head.query)))
-    return Reply(200, render.document(source_state(followers, name)))
+        await state.writer.read(head, body)  # it says nothing, but a request whose body is malformed is not done
+        return Reply(202, render.document(act(state.followers, name, head.query)))
+    return Reply(200, render.document(source_state(state.followers, name)))
 
 
 _RETRY: Final = (*JSON_HEADERS, (b"retry-after", b"1"))

@@ -269,6 +269,22 @@ def test_sources_are_shown_in_full_and_one_by_one(serve: Callable[..., None]) ->
     serve(work, followers)
 
 
+@pytest.mark.parametrize("pieces", [(b"-1\r\n\r\n",), (b"", b"-1\r\n\r\n"), (b"1\r\n", b"a0\r\n\r\n")])
+def test_an_action_whose_body_is_malformed_is_not_done(pieces: tuple[bytes, ...], serve: Callable[..., None]) -> None:
+    async def look(served: Served) -> None:
+        head = b"POST /sources/shop?action=recopy HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for piece in (head + pieces[0], *pieces[1:]):
+            served.connection.data_received(piece)
+            await asyncio.sleep(0.01)
+        served.connection.connection_lost(None)
+        await asyncio.sleep(0.01)
+        assert followers.asked == []
+        assert served.transport.written.count(b"HTTP/1.1 400 ") == 1
+
+    followers = FakeFollowers()
+    serve(look, followers)
+
+
 def test_actions_are_handed_on_and_answered_with_the_state(serve: Callable[..., None]) -> None:
     followers = FakeFollowers()
 
