@@ -107,6 +107,7 @@ class Following:
         known = self._known
         self._looked_s = time.monotonic()
         states = await self._source.tables()
+        recopies = frozenset(known.recopies)
         database = known.store.database
         plan = reconcile(
             known.settings,
@@ -115,12 +116,12 @@ class Following:
             database,
             identity,
             room_bytes=known.store.budget.limit_bytes - database.memory_bytes,
-            recopies=known.recopies,
+            recopies=recopies,
         )
-        known.recopies.clear()
         known.own(plan.blocked.keys() - plan.position.tables.keys())
         if plan.schema_changes or plan.position != known.stored:
             await known.commit([plan.schema_changes], plan.position)
+        known.recopies -= recopies
         known.tables = {state.name: state for state in states}
         known.report_blocked(plan.blocked)
         followed = [state.name for state in states if state.name not in plan.blocked]

@@ -93,7 +93,7 @@ class OutboxSource(SqlSession):
         identity = self.connect()
         self._given, self._token = [], b""
         self._heartbeat_s, self._beat_at = None, 0.0
-        self._highest = int(position or b"0")
+        self._highest = int(position) if position.isdigit() else 0
         self._claim()
         self._require_outbox()
         return identity

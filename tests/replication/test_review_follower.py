@@ -390,3 +390,30 @@ def test_a_full_disk_does_not_keep_the_other_followers_from_stopping(
         assert not Position.decode(store.positions()["shop"]).clean
 
     run(tmp_path, body)
+
+
+def test_a_copy_that_was_asked_for_is_made_when_the_disk_has_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = server(rows=50)
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=3600) as follower:
+            await caught_up(follower, store, source)
+            enqueue = store.enqueue
+            refused = 0
+
+            async def full(*arguments: Any) -> Any:
+                nonlocal refused
+                if not refused:
+                    refused += 1
+                    raise NoSpace("no space left")
+                return await enqueue(*arguments)
+
+            monkeypatch.setattr(store, "enqueue", full)
+            source.rows["posts"][7] = {"id": 7, "title": "nobody was told", "n": 0}
+            follower.recopy(["posts"])
+            await until(lambda: refused == 1)
+            await caught_up(follower, store, source)
+
+    run(tmp_path, body)

@@ -54,6 +54,14 @@ def test_an_outbox_that_was_emptied_makes_all_tables_unsure(at: Shop, emptied: t
     assert not at.step().unsure, "the position is one of the new outbox"
 
 
+def test_a_position_of_another_mode_is_none_of_the_outbox(at: Shop) -> None:
+    at.source.close()
+    at.source.open(b"0-1-7")
+    at.source.tables()
+    at.source.follow(["posts", "words"])
+    assert not at.step().unsure
+
+
 def test_late_commits_rollbacks_and_rebuilds_are_no_emptied_outbox(at: Shop) -> None:
     position = b""
     with at.another() as late:
