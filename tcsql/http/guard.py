@@ -165,11 +165,19 @@ def _host_of(text: str) -> bytes:
     (b'localhost', b'[::1]', b'[::1]')
     """
     plain = text.partition("%")[0]  # a zone is this machine's alone
-    data = (f"[{plain}]" if ":" in plain and not plain.startswith("[") else plain).encode()
+    data = (f"[{plain}]" if _is_v6(plain) else plain).encode()
     match = _HOST.fullmatch(data)
-    if match is None or match[1] != data:
+    if match is None or match[1] != data or (data.startswith(b"[") and not _is_v6(data[1:-1].decode())):
         raise SetupError(f"hosts: {text[:80]!r} is not a host", "name hosts without ports: localhost,127.0.0.1,[::1]")
     return data
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _origin_of(text: str) -> bytes:

@@ -387,7 +387,9 @@ def test_what_is_listened_on_is_a_host() -> None:
     assert guard.admits(Asked("1.1", b"/", [(b"host", b"localhost")])) is not None
 
 
-@pytest.mark.parametrize("hosts", ["db.example:80", "a b", "http://x", "[::1", "db.example,*x", "é"])
+@pytest.mark.parametrize(
+    "hosts", ["db.example:80", "127.0.0.1:80", "[a:1]", "a b", "http://x", "[::1", "db.example,*x", "é"]
+)
 def test_a_host_that_is_none_is_an_error_at_start(hosts: str) -> None:
     with pytest.raises(SetupError, match=r"hosts: .* is not a host"):
         Guard(Settings(hosts=hosts))
