@@ -110,8 +110,8 @@ def test_a_stop_ends_the_followers_before_the_store_and_the_next_start_goes_on(
 
 def test_durability_in_memory_copies_anew_after_a_start(mariadb: MariaDB, tmp_path: Path) -> None:
     make_posts(mariadb, "memory")
-    extra = '[durability]\ndurability = "memory"'
-    with following(mariadb, "memory", tmp_path / "node", ["posts"], extra=extra) as node:
+    more = '[durability]\ndurability = "memory"'
+    with following(mariadb, "memory", tmp_path / "node", ["posts"], more=more) as node:
         node.assert_equal()
         node.stop()
         node.start()

@@ -138,7 +138,6 @@ def pushing(server: PushServer, directory: Path, *tables: str, **options: Any) -
         "shop",
         directory,
         [*tables, "marker"],
-        "",
         mode="push",
         **{"push_token": TOKEN, "audit_s": 0, **options},
     )
