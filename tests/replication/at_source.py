@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, Final
 
 from tcsql.replication.catalogue import CatalogueColumn
 from tcsql.replication.connection import Connection, connect
@@ -15,6 +17,7 @@ from tests.mariadb import MariaDB
 
 #: An account of the tests; whoever reads this may use it, on a server that lives for a second.
 PASSWORD = 'it\'s "quoted" ü'
+_NEXT: Final = count(1)
 
 
 def column(name: str, data_type: str, **others: Any) -> CatalogueColumn:
@@ -82,3 +85,15 @@ class AtSource:
         rows = self.query("SELECT tab, op, pk FROM tcsql_outbox ORDER BY seq")
         self.query("DELETE FROM tcsql_outbox")
         return [(str(table), str(op), str(key)) for table, op, key in rows]
+
+
+@contextmanager
+def at_new_database(server: MariaDB) -> Iterator[AtSource]:
+    """A source over a database of its own, gone when the block ends."""
+    name = f"source{next(_NEXT)}"
+    with server.database(name):
+        opened = AtSource(server, name)
+        try:
+            yield opened
+        finally:
+            opened.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
 
 import pytest
 
@@ -15,9 +14,7 @@ from tcsql.replication.grants import grants_of
 from tcsql.replication.preflight import NOTE, REFUSE, WARN, examine, require_followable
 from tcsql.sources import FollowedTable, SourceSettings
 from tests.mariadb import MariaDB
-from tests.replication.at_source import AtSource
-
-_NEXT = count(1)
+from tests.replication.at_source import AtSource, at_new_database
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +25,8 @@ def server() -> Iterator[MariaDB]:
 
 @pytest.fixture
 def source(server: MariaDB) -> Iterator[AtSource]:
-    name = f"pre{next(_NEXT)}"
-    with server.database(name):
-        opened = AtSource(server, name)
-        try:
-            yield opened
-        finally:
-            opened.close()
+    with at_new_database(server) as opened:
+        yield opened
 
 
 def codes(source: AtSource) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
 
 import pymysql
 import pytest
@@ -22,10 +21,8 @@ from tcsql.replication.triggers import (
 )
 from tcsql.sources import FollowedTable
 from tests.mariadb import MariaDB
-from tests.replication.at_source import AtSource, column
+from tests.replication.at_source import AtSource, at_new_database, column
 from tests.replication.test_keytext import KINDS
-
-_NEXT = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +35,8 @@ def server() -> Iterator[MariaDB]:
 
 @pytest.fixture
 def source(server: MariaDB) -> Iterator[AtSource]:
-    name = f"wired{next(_NEXT)}"
-    with server.database(name):
-        opened = AtSource(server, name)
-        try:
-            yield opened
-        finally:
-            opened.close()
+    with at_new_database(server) as opened:
+        yield opened
 
 
 def test_inserts_updates_and_deletes_are_noted_with_their_key(source: AtSource) -> None:
