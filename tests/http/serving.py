@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,9 +26,18 @@ from tcsql.settings import ENVIRONMENT_PREFIX
 START_S = 30.0
 
 
+@cache
+def _compiled() -> str:
+    directory = tempfile.mkdtemp(prefix="tcsql-compiled")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
 def environment(**extra: str) -> dict[str, str]:
     """The environment without settings of the machine the tests run on."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    if plain.pop("PYTHONDONTWRITEBYTECODE", ""):  # hundreds of starts a run: a quarter of a second each to compile
+        plain["PYTHONPYCACHEPREFIX"] = _compiled()
     return plain | {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"} | extra
 
 
