@@ -9,7 +9,8 @@ and wrk share the second core where there are two, and TCSQL's server has the fi
     drain    TCSQL is halted (SIGSTOP), changes are committed, it goes on: until the last of them is visible over HTTP
     latency  500 single-row transactions a second; from the answer to COMMIT until a read over HTTP sees the row
     cost     the same single-row commits into a table with the triggers and into one without, in turns
-    reads    wrk asks for list pages with and without changes coming in, in turns
+    reads    wrk asks for list pages while rows of the followed table change, while they change in a table that is not
+             followed, and while nothing changes, in turns: MariaDB and the writers take from wrk's core, too
 
 Writes benchmarks/results/follow.json, and docs/following-figures.md from it. Takes about four minutes at full size.
 """
@@ -57,6 +58,7 @@ _ROWS_OF_A_CHANGE: Final = 10
 _CONNECTIONS: Final = 32
 _NOTED: Final = "noted"
 _PLAIN: Final = "plain"
+_ELSEWHERE: Final = "elsewhere"
 
 
 def main(
@@ -255,7 +257,7 @@ class _Bench:
         rates = []
         samples = 0
         for _ in range(self.rounds):
-            with self._writers("steady", _TRANSACTIONS_PER_S, 1) as written:
+            with self._writers("steady", _TRANSACTIONS_PER_S, 1, TABLE) as written:
                 time.sleep(0.5)
                 with self._writers("probe", node.live.url) as seen:
                     time.sleep(self.seconds)
@@ -270,7 +272,10 @@ class _Bench:
         figure = self._figure(
             "list pages while 2,000 rows a second change", "requests/s", Goal("at least", 0.8, "ratio")
         )
-        figure.reference = "the same without changes"
+        figure.reference = "the same changes in a table that is not followed"
+        still = self._figure("the same beside a source in which nothing changes", "requests/s")
+        still.reference = figure.reference
+        self._fill(_ELSEWHERE)
         worker = node.worker()
         assert worker is not None
         assert self.server.process is not None
@@ -282,25 +287,36 @@ class _Bench:
         port = node.live.address[1]
         rates = []
 
-        def calm() -> float:
-            return self._rate(wrk.run(port, asked, _CONNECTIONS, self.seconds, 1))
+        def asking() -> float:
+            return self._rate(wrk.run(port, asked, _CONNECTIONS, self.seconds, 2))
 
-        def busy() -> float:
-            with self._writers("steady", _CHANGES_PER_S / _ROWS_OF_A_CHANGE, _ROWS_OF_A_CHANGE) as written:
-                rate = self._rate(wrk.run(port, asked, _CONNECTIONS, self.seconds, 2))
+        def beside(table: str) -> float:
+            steady = (_CHANGES_PER_S / _ROWS_OF_A_CHANGE, _ROWS_OF_A_CHANGE, table)
+            with self._writers("steady", *steady) as written:
+                rate = asking()
             rates.append(written["rows_per_s"])
             return rate
 
+        kinds = [
+            lambda: figure.rounds.append(beside(TABLE)),
+            lambda: figure.reference_rounds.append(beside(_ELSEWHERE)),
+            lambda: still.rounds.append(asking()),
+        ]
         for number in range(self.rounds):
-            if number % 2:
-                figure.rounds.append(busy())
-                figure.reference_rounds.append(calm())
-            else:
-                figure.reference_rounds.append(calm())
-                figure.rounds.append(busy())
+            for kind in kinds[number % 3 :] + kinds[: number % 3]:
+                kind()
+        still.reference_rounds = list(figure.reference_rounds)
         figure.note = f"{median(rates):.0f} rows/s changed, in transactions of {_ROWS_OF_A_CHANGE}"
         for pid in (node.live.process.pid, worker.pid, self.server.process.pid):
             pin(pid, BOTH)
+
+    def _fill(self, table: str) -> None:
+        """The same rows in another table."""
+        own = connect(self.server.socket)
+        own.cursor().execute(DDL.replace(f"`{TABLE}`", f"`{table}`"))
+        own.cursor().execute(f"INSERT INTO {table} SELECT * FROM {TABLE}")
+        own.commit()
+        own.close()
 
     @staticmethod
     def _rate(measured: wrk.Measured) -> float:

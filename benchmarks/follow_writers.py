@@ -1,7 +1,7 @@
 """What writes to the source while following is measured, each in a process of its own, one JSON line at its end.
 
-    steady RATE ROWS   so many transactions a second, each changes so many rows: evenly, until standard input is closed
-    probe URL          about 20 single-row commits a second; how long after each its row was visible over HTTP
+    steady RATE ROWS TABLE   so many transactions a second, each changes so many rows, evenly, until standard input closes
+    probe URL                about 20 single-row commits a second; how long after each its row was visible over HTTP
 
 ``python -m benchmarks.follow_writers SOCKET HIGHEST_ID steady|probe …``. Rows are chosen uniformly; a change moves the
 row in the index of ``dateline``.
@@ -33,7 +33,7 @@ def connect(path: str) -> pymysql.connections.Connection[Any]:
     return pymysql.connect(unix_socket=path, user="root", database=DATABASE, charset="utf8mb4", local_infile=True)
 
 
-def steady(path: str, highest: int, rate: float, rows: int) -> dict[str, object]:
+def steady(path: str, highest: int, rate: float, rows: int, table: str) -> dict[str, object]:
     """Transactions in so many threads, each on its own beat."""
     over = threading.Event()
     done = [0] * _THREADS
@@ -47,7 +47,7 @@ def steady(path: str, highest: int, rate: float, rows: int) -> dict[str, object]
         while not over.wait(max(0.0, due - time.perf_counter())):
             # in the order of keys, so that writers do not run into deadlocks
             keys = ",".join(map(str, sorted(draw.randint(1, highest) for _ in range(rows))))
-            cursor.execute(f"UPDATE posts SET hits = hits + 1, dateline = dateline + 1 WHERE id IN ({keys})")
+            cursor.execute(f"UPDATE {table} SET hits = hits + 1, dateline = dateline + 1 WHERE id IN ({keys})")
             connection.commit()
             done[number] += 1
             due = max(due + period, time.perf_counter() - 1)
@@ -111,7 +111,7 @@ def probe(path: str, highest: int, url: str) -> dict[str, object]:
 def main() -> None:
     path, highest, kind, *rest = sys.argv[1:]
     if kind == "steady":
-        found = steady(path, int(highest), float(rest[0]), int(rest[1]))
+        found = steady(path, int(highest), float(rest[0]), int(rest[1]), rest[2])
     else:
         found = probe(path, int(highest), rest[0])
     print(json.dumps(found))
