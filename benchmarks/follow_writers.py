@@ -1,6 +1,6 @@
 """What writes to the source while following is measured, each in a process of its own, one JSON line at its end.
 
-    steady RATE ROWS TABLE   so many transactions a second, each changes so many rows, evenly, until standard input closes
+    steady RATE ROWS TABLE   so many transactions a second, each changes so many rows, until standard input closes
     probe URL                about 20 single-row commits a second; how long after each its row was visible over HTTP
 
 ``python -m benchmarks.follow_writers SOCKET HIGHEST_ID steady|probe …``. Rows are chosen uniformly; a change moves the

@@ -86,7 +86,7 @@ def _latencies(node: PushNode, rounds: int, seconds: float, console: Console) ->
         )
         console.print(f"latency {beside}")
         for _ in range(rounds):
-            writers = [_writers(node, "steady", rate, 1)] if rate else []
+            writers = [_writers(node, "steady", rate, 1, TABLE)] if rate else []
             time.sleep(0.5)
             probe = _writers(node, "probe", node.live.url)
             time.sleep(seconds)

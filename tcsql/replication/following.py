@@ -28,6 +28,10 @@ logger = logging.getLogger("tcsql.replication")
 
 #: Changes beside a stretch up to which the next one is read ahead.
 _FEW_EVENTS: Final = 500
+#: After a step with changes the next waits so many times as long as this one took, at most so long: under constant
+#: changes several transactions then share what each step costs here, in the worker and at the source.
+_REST: Final = 6
+_LONGEST_REST_S: Final = 0.008
 #: How often the log tells how far a copy is.
 _PROGRESS_S: Final = 5.0
 #: By how much two readings of a server's start may differ: it is told in whole seconds.
@@ -48,6 +52,7 @@ class Following:
         self._audited_s = time.monotonic()
         self._told_s = time.monotonic()
         self._looked_s = time.monotonic()
+        self._rest_until = 0.0
         self._heartbeat_s: float | None = None
         #: Tables that became unsure while they were read: what had been read by then may be what was missed.
         self._doubted: set[str] = set()
@@ -162,13 +167,19 @@ class Following:
         else:
             job = self._job()
             asked = None if job is None else job.next_read()
+            if asked is None:
+                await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
             wait_s = 0.0 if asked is not None else known.settings.poll_ms / 1000
             step = await self._source.step(wait_s, acknowledged, asked)
+        came_s = time.monotonic()
         self._read_ahead(job, asked, step)
         await self._apply(step)
         if job is not None and asked is not None:
             await self._give(job, asked, step)
         self._now_fresh(step)
+        if step.events:
+            now = time.monotonic()
+            self._rest_until = now + min(_LONGEST_REST_S, _REST * (now - came_s))
         return step.token
 
     async def _give(self, job: _Job, asked: ReadRange | ReadKeys, step: Step) -> None:
