@@ -109,7 +109,9 @@ class Order:
         Quotes within texts are escaped, so a row holds these bytes only where the column stands, if no name has one.
         """
         key = self.schema.primary_key
-        kinds = [self.schema.by_name[key[0]].type] if len(key) == 1 else []
+        if len(key) != 1:
+            return b""
+        kinds = [self.schema.by_name[key[0]].type]
         for term in self.terms:
             if term.column is None or not is_natural(self.schema, term) or term.descending != self.descending:
                 return b""
