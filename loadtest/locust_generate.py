@@ -24,11 +24,11 @@ from gevent import monkey
 monkey.patch_all()
 
 from locust import events  # noqa: E402  # gevent's patches come before anything opens a socket
-from locust.env import Environment  # noqa: E402
+from locust.env import Environment  # noqa: E402  # as above: behind gevent's patches
 
-from loadtest import locustfile  # noqa: E402
-from loadtest.locust_checks import QUESTIONS  # noqa: E402
-from loadtest.locust_client import Opened  # noqa: E402
+from loadtest import locustfile  # noqa: E402  # as above: behind gevent's patches
+from loadtest.locust_checks import QUESTIONS  # noqa: E402  # as above: behind gevent's patches
+from loadtest.locust_client import Opened  # noqa: E402  # as above: behind gevent's patches
 
 #: Users that have not connected so long after the last was to start will not.
 _CONNECT_S: Final = 60
