@@ -27,7 +27,8 @@ from tcsql.http.endpoints import PATHS
 from tcsql.http.names import ORDERS
 from tcsql.http.openapi import OPERATOR_MEANINGS, openapi
 from tcsql.http.parameters import COMMANDS, PARAMETERS, READS
-from tcsql.settings import OPTIONS, SECTIONS, Settings, reference
+from tcsql.configuration import reference
+from tcsql.settings import OPTIONS, SECTIONS, Settings
 from tcsql.sql import changes_of
 
 PACKAGE: Final = Path(errors.__file__).parent

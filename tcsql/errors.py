@@ -23,10 +23,15 @@
     │   ├── PayloadTooLarge        413 payload_too_large     a body or a line above its limit
     │   ├── UnsupportedEncoding    415 unsupported_encoding  a compressed body
     │   ├── Unauthorized           401 unauthorized          a key or token that is missing or not right
+    │   ├── Forbidden              403 forbidden             a key whose scopes do not allow this
+    │   ├── RowForbidden           403 row_forbidden         a write to a row outside the key's filter
+    │   ├── UriTooLong             414 uri_too_long          a target above max_url_bytes
+    │   ├── HeadersTooLarge        431 headers_too_large     a head above max_header_bytes or max_headers
+    │   ├── TooSlow                408 too_slow              a head or a body that takes too long to come
     │   ├── Busy                   409 busy                  one such job is running already
     │   ├── FollowedTable          409 followed_table        a write to a table that follows MySQL
     │   ├── MisdirectedRequest     421 misdirected_request   a Host that is not ours
-    │   ├── NotLocal               403 not_local             through a proxy, while only this machine is trusted
+    │   ├── NotLocal               403 not_local             through a proxy, while there are no keys
     │   ├── CrossSite              403 cross_site            a page of another site wants to change something
     │   └── TooCostly              422 too_costly            above the work budget; the hint names the index
     ├── RetryLater             nobody is at fault: the same request succeeds later
@@ -34,6 +39,7 @@
     │   ├── Stopping               503 stopping              shutting down
     │   ├── WaitTimeout            503 wait_timeout          min_lsn not reached in time
     │   ├── SourceAway             503 source_away           a source of rows does not answer; tried again
+    │   ├── RateLimited            429 rate_limited          more requests than this key or address may send
     │   └── Overloaded             503 overloaded            more work than can be queued
     └── OperatorError          somebody must look at the machine
         ├── NoSpace                507 no_space              disk full; writes resume when space is back
@@ -169,6 +175,31 @@ class Unauthorized(CallerError):
     status = 401
 
 
+class Forbidden(CallerError):
+    code = "forbidden"
+    status = 403
+
+
+class RowForbidden(CallerError):
+    code = "row_forbidden"
+    status = 403
+
+
+class UriTooLong(CallerError):
+    code = "uri_too_long"
+    status = 414
+
+
+class HeadersTooLarge(CallerError):
+    code = "headers_too_large"
+    status = 431
+
+
+class TooSlow(CallerError):
+    code = "too_slow"
+    status = 408
+
+
 class Busy(CallerError):
     code = "busy"
     status = 409
@@ -218,6 +249,11 @@ class WaitTimeout(RetryLater):
 
 class SourceAway(RetryLater):
     code = "source_away"
+
+
+class RateLimited(RetryLater):
+    code = "rate_limited"
+    status = 429
 
 
 class Overloaded(RetryLater):

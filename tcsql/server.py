@@ -31,6 +31,7 @@ from typing import Final
 import uvicorn
 import uvloop
 
+from tcsql.configuration import memory_bytes
 from tcsql.engine.database import Database
 from tcsql.errors import OperatorError, SetupError
 from tcsql.http.app import create_app
@@ -43,7 +44,7 @@ from tcsql.replication.followers import Followers
 from tcsql.replication.position import Position
 from tcsql.replication.workerclient import SourceProcess
 from tcsql.schemafile import adopt_schema
-from tcsql.settings import Settings, memory_bytes
+from tcsql.settings import Settings
 from tcsql.sources import SourceSettings
 from tcsql.stalls import StallMeter
 from tcsql.storage import memory
@@ -89,10 +90,10 @@ def listen(settings: Settings) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        if is_public(str(address[0])) and not settings.allow_public:
+        if is_public(str(address[0])) and not settings.plain_public:
             raise SetupError(
                 f"{settings.host} is not loopback: anybody who reaches it may read and write, there are no keys yet",
-                "listen on 127.0.0.1, or say --allow-public true and let a firewall choose who reaches it",
+                "listen on 127.0.0.1, or say --plain-public true and let a firewall choose who reaches it",
             )
         return socket.create_server(address[:2], family=family, backlog=settings.backlog)
     except (OSError, UnicodeError) as error:
@@ -192,8 +193,8 @@ class Server:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def _warn(self) -> None:
-        if self._settings.allow_public:
-            logger.warning("allow_public is on: anybody who reaches %s may read and write", self.url)
+        if self._settings.plain_public:
+            logger.warning("plain_public is on: anybody who reaches %s may read and write", self.url)
         if ANY_HOST in self._settings.hosts:
             logger.warning("hosts allows any Host: a hostile page in a browser that reaches %s may read it", self.url)
 

@@ -1,31 +1,16 @@
 """Settings: every option once, as data; the command line, the environment, ``tcsql.toml`` and the reference derive.
 
 A field of ``Settings`` is an option: its name, type and default are the field's, its section, unit and reason
-stand in the metadata. An option ``max_rows`` of section ``limits`` is spelt
-
-    --max-rows 500        on the command line        (first)
-    TCSQL_MAX_ROWS=500    in the environment
-    [limits]              in tcsql.toml
-    max_rows = 500
-                          else the default           (last)
-
-What nobody knows (a misspelt key, an unknown TCSQL_ variable) and what does not fit is an error that names its
-source; nothing is ignored silently. Pure: files and the environment come in as values.
+stand in the metadata. ``tcsql.configuration`` reads them. Pure.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final
 
-from tcsql.errors import SetupError, did_you_mean
-
 ENVIRONMENT_PREFIX: Final = "TCSQL_"
-#: The section of the configuration file that ``tcsql.sources`` reads.
-SOURCES: Final = "source"
 Value = str | int | float | bool
 
 
@@ -50,12 +35,20 @@ def _option(
     return field(default=default, metadata=about)
 
 
+def _endpoint(default: str, path: str) -> Any:
+    return _option("security", default, f"who may read {path}", choices=("open", "published", "read", "write", "admin"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The effective options. ``unit`` ``bytes`` takes ``64KiB``, ``1MiB``, ``2GiB`` as well as plain numbers."""
 
     data: str = _option("server", "tcsql-data", "directory of the store; made when missing")
-    host: str = _option("server", "127.0.0.1", "address to listen on; another than loopback needs allow_public")
+    host: str = _option(
+        "server",
+        "127.0.0.1",
+        "address to listen on; another than loopback needs keys, and TLS or word of who does without",
+    )
     port: int = _option("server", 3888, "TCP port, the original's; 0 picks a free one and prints it", high=65_535)
     backlog: int = _option("server", 2048, "connections the kernel may queue before we accept them", low=1, high=65_535)
     max_connections: int = _option(
@@ -71,6 +64,8 @@ class Settings:
         "answer ordinary requests inside the connection's protocol; off, everything goes through Starlette",
     )
     keepalive_s: int = _option("server", 30, "an idle connection is closed after this time", "s", low=1, high=86_400)
+    tls_certificate: str = _option("server", "", "file with the certificate chain (PEM); given, connections are TLS")
+    tls_key: str = _option("server", "", "file with the private key (PEM), unless it stands in the certificate's file")
     drain_s: int = _option("server", 10, "at SIGTERM running requests may take this long to finish", "s", high=3600)
     log_level: str = _option(
         "server",
@@ -114,6 +109,12 @@ class Settings:
         "durability", 100_000, "row changes kept for readers that resume a live stream; 0 keeps none"
     )
     change_log_bytes: int = _option("durability", 67_108_864, "bytes of changes kept for them", "bytes")
+    change_log_s: int = _option(
+        "durability", 0, "changes older than this are forgotten; 0 keeps them as long as there is room", "s", high=2**31
+    )
+    secure_delete: bool = _option(
+        "durability", False, "overwrite what is deleted in the store's file with zeros; costs writes"
+    )
 
     max_rows: int = _option(
         "limits",
@@ -150,16 +151,49 @@ class Settings:
         "memory for data; above it writes get 507 and reads go on. Bytes, or a part of the machine's",
     )
     min_lsn_timeout_s: float = _option("limits", 5.0, "longest wait for min_lsn, then 503", "s", high=300)
+    published_budget_rows: int = _option("limits", 50_000, "rows that one published query may examine", low=1)
+    max_header_bytes: int = _option(
+        "limits", 16_384, "longest head of a request, all its headers together", "bytes", low=1024, high=65_536
+    )
+    max_url_bytes: int = _option("limits", 8_192, "longest target of a request", "bytes", low=256, high=65_536)
+    max_headers: int = _option("limits", 64, "most headers of a request", low=8, high=1_000)
+    header_s: int = _option(
+        "limits", 10, "longest time in which the head of a request may arrive", "s", low=1, high=3600
+    )
+    body_s: int = _option(
+        "limits", 60, "a body may take so long, and longer only while it comes at body_rate", "s", low=1, high=86_400
+    )
+    body_rate: int = _option(
+        "limits", 1_024, "bytes a second at which a body that takes longer than body_s has to come", low=1
+    )
+    connections_per_address: int = _option(
+        "limits", 256, "connections open at once from one address; loopback and stated proxies are not counted", low=1
+    )
+    anonymous_rate: int = _option(
+        "limits",
+        100,
+        "requests a second from one address without a key, in bursts of twice as many; loopback is not counted. "
+        "0 sets no limit",
+        high=10**6,
+    )
+    slow_ms: float = _option("limits", 10.0, "a read that takes longer is listed by /slow", "ms", high=3_600_000)
+
     get_writes: bool = _option(
         "security",
         False,
         "let GET write, for clients of 2010; off, because an image tag in any page can send a GET",
     )
-    allow_public: bool = _option(
+    proxies: str = _option(
+        "security",
+        "",
+        "addresses or networks, joined by commas, of reverse proxies in front: what they say in X-Forwarded-For is "
+        "believed, and TLS is theirs",
+    )
+    plain_public: bool = _option(
         "security",
         False,
-        "listen on an address that is not loopback, and take what a proxy passes on: anybody who reaches the port may "
-        "read and write, there are no keys yet",
+        "listen without TLS on an address that is not loopback, without a stated proxy: keys and rows can be read by "
+        "whoever sees that network",
     )
     hosts: str = _option(
         "security",
@@ -172,213 +206,18 @@ class Settings:
         "",
         "origins, joined by commas, whose pages may read and write here: https://www.example.org",
     )
+    status_scope: str = _endpoint("read", "/status")
+    openapi_scope: str = _endpoint("read", "/openapi.json")
+    metrics_scope: str = _endpoint("admin", "/metrics")
+    sources_scope: str = _endpoint("admin", "/sources")
+    slow_scope: str = _endpoint("admin", "/slow")
+    audit_log: str = _option(
+        "security",
+        "",
+        "file to which what admins do is appended, one JSON line each; empty: to the log",
+    )
+    audit_writes: bool = _option("security", False, "write down every write there too, with its key")
 
 
 OPTIONS: Final[Mapping[str, Field[Any]]] = {option.name: option for option in fields(Settings)}
 SECTIONS: Final = tuple(dict.fromkeys(str(option.metadata["section"]) for option in OPTIONS.values()))
-
-
-@dataclass(frozen=True, slots=True)
-class Effective:
-    """Settings with the source of each: ``default``, ``tcsql.toml``, ``TCSQL_PORT`` or ``--port``."""
-
-    settings: Settings
-    sources: Mapping[str, str]
-    #: The configuration file: its text (None: there is none) and its name.
-    file: str | None = None
-    file_name: str = "tcsql.toml"
-
-
-def resolve(
-    flags: Mapping[str, Value | None],
-    environment: Mapping[str, str],
-    file: str | None = None,
-    file_name: str = "tcsql.toml",
-) -> Effective:
-    """The effective settings: flag before environment before file before default. Raises SetupError.
-
-    ``flags``: None means not given. ``environment``: all of it, only ``TCSQL_`` counts. ``file``: the text of
-    tcsql.toml.
-
-    >>> found = resolve({"port": "4000"}, {"TCSQL_PORT": "5000", "TCSQL_MAX_ROWS": "500"})
-    >>> found.settings.port, found.settings.max_rows, found.sources["max_rows"]
-    (4000, 500, 'TCSQL_MAX_ROWS')
-    """
-    values: dict[str, Value] = {}
-    sources = dict.fromkeys(OPTIONS, "default")
-    for name, value, source in (
-        *_of_file(file, file_name),
-        *_of_environment(environment),
-        *((name, value, flag(name)) for name, value in flags.items() if value is not None),
-    ):
-        values[name] = _read(name, value, source)
-        sources[name] = source
-    return Effective(Settings(**values), sources, file, file_name)  # type: ignore[arg-type]  # _read gives each field its own type
-
-
-def flag(name: str) -> str:
-    """The command line's spelling of an option.
-
-    >>> flag("max_rows")
-    '--max-rows'
-    """
-    return "--" + name.replace("_", "-")
-
-
-def _of_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, Value, str]]:
-    for variable, text in environment.items():
-        if variable.startswith(ENVIRONMENT_PREFIX):
-            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-            if name not in OPTIONS or variable != variable.upper():
-                known = [ENVIRONMENT_PREFIX + option.upper() for option in OPTIONS]
-                raise SetupError(
-                    f"unknown environment variable {variable}",
-                    did_you_mean(variable, known),
-                )
-            yield name, text, variable
-
-
-def _of_file(text: str | None, file_name: str) -> Iterable[tuple[str, Value, str]]:
-    if text is None:
-        return
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SetupError(f"{file_name} is not TOML: {error}") from None
-    for section, members in document.items():
-        if section == SOURCES:
-            continue
-        if section not in SECTIONS:
-            raise SetupError(f"{file_name} has an unknown section or key {section!r}", _hint(section))
-        if not isinstance(members, dict):
-            raise SetupError(
-                f"{file_name}: {section!r} is a section",
-                f"write [{section}] on a line of its own",
-            )
-        for name, value in members.items():
-            if name not in OPTIONS or OPTIONS[name].metadata["section"] != section:
-                raise SetupError(
-                    f"{file_name} has an unknown key {name!r} in [{section}]",
-                    _hint(name),
-                )
-            yield name, value, file_name
-
-
-def _hint(name: str) -> str | None:
-    if name in OPTIONS:
-        return f"{name} belongs into [{OPTIONS[name].metadata['section']}]"
-    return did_you_mean(name, (*SECTIONS, SOURCES, *OPTIONS))
-
-
-_UNITS: Final = {
-    "": 1,
-    "b": 1,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-}
-_SIZE: Final = re.compile(r"([0-9]{1,15})\s*([A-Za-z]*)")
-_MEMORY: Final = re.compile(r"[0-9]{1,3}%")
-
-
-def _read(name: str, value: Value, source: str) -> Value:
-    """A value of the option's own type, within its bounds."""
-    option = OPTIONS[name]
-    about = option.metadata
-    wanted: type = type(option.default)
-    try:
-        if wanted is bool:
-            return _bool(value)
-        if wanted is str:
-            return _text(name, value)
-        if isinstance(value, bool):
-            raise TypeError("a number is expected")
-        number = bytes_of(str(value)) if about["unit"] == "bytes" else _number(value, wanted)
-    except (TypeError, ValueError) as error:
-        raise SetupError(f"{source}: {value!r} does not fit {name}: {error}") from None
-    if not about["low"] <= number <= about["high"]:
-        raise SetupError(f"{source}: {name} is {about['low']} to {about['high']}, not {number}")
-    return number
-
-
-def _number(value: Value, wanted: type) -> int | float:
-    text = str(value)
-    if not re.fullmatch(r"[0-9]{1,16}" if wanted is int else r"[0-9]{1,16}(\.[0-9]{1,16})?", text):
-        raise ValueError("a whole number is expected" if wanted is int else "a number is expected")
-    return int(text) if wanted is int else float(text)
-
-
-def _bool(value: Value) -> bool:
-    words = {
-        "true": True,
-        "1": True,
-        "yes": True,
-        "on": True,
-        "false": False,
-        "0": False,
-        "no": False,
-        "off": False,
-    }
-    known = words.get(str(value).lower())
-    if known is None:
-        raise ValueError("true or false is expected")
-    return known
-
-
-def _text(name: str, value: Value) -> str:
-    if name == "memory_limit" and type(value) is int:  # bytes, as TOML writes them
-        value = str(value)
-    if not isinstance(value, str):
-        raise TypeError("a text is expected")
-    choices = OPTIONS[name].metadata["choices"]
-    if choices and value not in choices:
-        raise ValueError(did_you_mean(value, choices) or f"one of {', '.join(choices)} is expected")
-    if name == "memory_limit" and not _MEMORY.fullmatch(value):
-        bytes_of(value)
-    return value
-
-
-def bytes_of(text: str) -> int:
-    """A size in bytes; raises ValueError.
-
-    >>> bytes_of("64KiB")
-    65536
-    """
-    match = _SIZE.fullmatch(text)
-    if match is None or match[2].lower() not in _UNITS:
-        raise ValueError("a number of bytes is expected, such as 1048576, 64KiB or 1MiB")
-    return int(match[1]) * _UNITS[match[2].lower()]
-
-
-def memory_bytes(limit: str, available: int) -> int:
-    """``memory_limit`` as bytes, given the memory of the machine or its cgroup.
-
-    >>> memory_bytes("80%", 1000), memory_bytes("2GiB", 1000)
-    (800, 2147483648)
-    """
-    return available * int(limit[:-1]) // 100 if limit.endswith("%") else bytes_of(limit)
-
-
-def reference() -> list[dict[str, object]]:
-    """All options as plain data, for the documentation and ``tcsql config --json``."""
-    shown = []
-    for option in OPTIONS.values():
-        assert option.default is not MISSING
-        about = option.metadata
-        shown.append(
-            {
-                "name": option.name,
-                "section": about["section"],
-                "type": type(option.default).__name__,
-                "default": option.default,
-                "unit": about["unit"],
-                "choices": list(about["choices"]),
-                "flag": flag(option.name),
-                "environment": ENVIRONMENT_PREFIX + option.name.upper(),
-                "reason": about["reason"],
-            }
-        )
-    return shown

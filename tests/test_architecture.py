@@ -21,6 +21,9 @@ ROOT = Path(tcsql.__file__).parent
 LAYERS = {
     "tcsql.errors": -1,  # everybody raises
     "tcsql.settings": 0,
+    "tcsql.configuration": 1,
+    "tcsql.access": 1,
+    "tcsql.published": 1,
     "tcsql.metrics": 0,
     "tcsql.stalls": 0,
     "tcsql.literals": 0,
@@ -47,7 +50,16 @@ LAYERS = {
 }
 #: Packages and modules that only turn values into values.
 PURE = (
-    *("tcsql.errors", "tcsql.settings", "tcsql.sources", "tcsql.metrics", "tcsql.engine", "tcsql.sql"),
+    *(f"tcsql.access.{name}" for name in ("scopes", "callers", "meters", "keys")),
+    *(
+        "tcsql.errors",
+        "tcsql.settings",
+        "tcsql.configuration",
+        "tcsql.sources",
+        "tcsql.metrics",
+        "tcsql.engine",
+        "tcsql.sql",
+    ),
     *(f"tcsql.replication.{name}" for name in ("source", "position", "applying", "hints", "rows")),
     *(f"tcsql.replication.{name}" for name in ("catalogue", "grants", "facts", "preflight", "provision", "sizing")),
     *(f"tcsql.replication.{name}" for name in ("mapping", "tablereader", "channel", "keytext", "triggers")),

@@ -201,7 +201,7 @@ def test_a_directory_in_use_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["256.1.1.1", "no such host", "203.0.113.1", "x" * 300, "\0"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     with pytest.raises(SetupError, match="cannot listen on "):
-        listen(Settings(host=host, port=0, allow_public=True))
+        listen(Settings(host=host, port=0, plain_public=True))
 
 
 def test_a_path_that_is_no_directory_is_one_clear_line(tmp_path: Path) -> None:

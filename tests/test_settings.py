@@ -7,8 +7,9 @@ from dataclasses import fields
 
 import pytest
 
+from tcsql.configuration import bytes_of, memory_bytes, reference, resolve
 from tcsql.errors import SetupError
-from tcsql.settings import OPTIONS, SECTIONS, Settings, Value, bytes_of, memory_bytes, reference, resolve
+from tcsql.settings import OPTIONS, SECTIONS, Settings, Value
 
 
 def test_without_any_source_everything_is_its_default() -> None:

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from tcsql.cli.console import console
 from tcsql.cli.options import with_settings
-from tcsql.settings import SECTIONS, Effective, reference
+from tcsql.configuration import Effective, reference
+from tcsql.settings import SECTIONS
 
 
 @with_settings

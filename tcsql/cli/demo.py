@@ -34,12 +34,12 @@ from rich.progress import (
 from rich.text import Text
 
 from tcsql.cli.options import with_settings
+from tcsql.configuration import Effective
 from tcsql.engine.change import CreateIndex, CreateTable, Row, Upsert
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.values import Kind
 from tcsql.errors import SetupError
 from tcsql.server import run
-from tcsql.settings import Effective
 from tcsql.sql import changes_of
 from tcsql.storage.fileformat import FILE_NAME
 from tcsql.storage.store import Store

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from tcsql.cli.console import console, safe
 from tcsql.cli.options import effective_settings
+from tcsql.configuration import memory_bytes
 from tcsql.errors import SetupError, SourceAway, SourceFault, did_you_mean
 from tcsql.literals import quote_name
 from tcsql.replication.address import address_of, database_of
@@ -33,7 +34,6 @@ from tcsql.replication.provision import (
     script_of,
     session_of,
 )
-from tcsql.settings import memory_bytes
 from tcsql.sources import SourceSettings, sources_of
 from tcsql.storage.memory import available_bytes
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tcsql.configuration import Effective, flag, resolve
 from tcsql.errors import SetupError
-from tcsql.settings import ENVIRONMENT_PREFIX, OPTIONS, Effective, flag, resolve
+from tcsql.settings import ENVIRONMENT_PREFIX, OPTIONS
 
 #: Read from the working directory when it is there and no other file is named.
 DEFAULT_FILE: Final = "tcsql.toml"

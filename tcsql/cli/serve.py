@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tcsql.cli.options import with_settings
+from tcsql.configuration import Effective
 from tcsql.replication.address import database_of
 from tcsql.server import run
-from tcsql.settings import Effective
 from tcsql.sources import sources_of
 
 

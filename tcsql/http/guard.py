@@ -75,7 +75,7 @@ class Guard:
             _host_of(host) for host in (*hosts, settings.host.lower(), address.lower()) if host not in ("", ANY_HOST)
         )
         self._origins = frozenset(_origin_of(origin.lower()) for origin in _listed(settings.cors_origins))
-        self._allow_public = settings.allow_public
+        self._plain_public = settings.plain_public
 
     def admits(self, asked: Asked) -> TCSQLError | None:
         """Why nobody may send this request; None: it may be sent."""
@@ -123,11 +123,11 @@ class Guard:
         return MisdirectedRequest("the target names another host than Host", "send the path as the target")
 
     def _remote(self, asked: Asked) -> NotLocal | None:
-        if self._allow_public or not asked.is_forwarded:
+        if self._plain_public or not asked.is_forwarded:
             return None
         return NotLocal(
             "a request that came through a proxy is not taken: only this machine is trusted",
-            "an operator can allow it with allow_public; there are no keys yet",
+            "an operator can allow it with plain_public; there are no keys yet",
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from tcsql.access.callers import LOCAL, Caller
 from tcsql.errors import MethodNotAllowed, RetryLater, TCSQLError, Unauthorized
 from tcsql.http import render
 
@@ -47,7 +48,7 @@ class Head:
     """A request without its body. ``path`` is percent-decoded, ``query`` raw; media types are as sent.
 
     ``lost``: how many hints whoever sends this one could not deliver before. ``is_cross_site``: a page of another site
-    sends it.
+    sends it. ``caller``: who sends it, and what they may do.
     """
 
     method: str
@@ -59,6 +60,7 @@ class Head:
     authorization: str = ""
     lost: int = 0
     is_cross_site: bool = False
+    caller: Caller = LOCAL
 
     @property
     def media_type(self) -> str:

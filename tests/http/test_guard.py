@@ -49,7 +49,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture(scope="module")
 def open_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """The same, open to everybody in every way there is."""
-    yield from pair_of(tmp_path_factory, "--allow-public", "true", "--hosts", "*", "--get-writes", "true")
+    yield from pair_of(tmp_path_factory, "--plain-public", "true", "--hosts", "*", "--get-writes", "true")
 
 
 def head(method: str, target: str, *headers: str, host: str | None = "localhost", version: str = "1.1") -> bytes:
@@ -377,7 +377,7 @@ def test_loopback_needs_no_permission(address: str) -> None:
 
 def test_an_address_that_others_reach_needs_permission() -> None:
     with pytest.raises(SetupError, match="cannot listen on"):  # it is tried, but is not ours
-        listen(Settings(host="203.0.113.1", port=0, allow_public=True))
+        listen(Settings(host="203.0.113.1", port=0, plain_public=True))
 
 
 def test_what_is_listened_on_is_a_host() -> None:
