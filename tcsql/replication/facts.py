@@ -77,8 +77,9 @@ class Facts:
 
 
 def wiring_of(settings: SourceSettings) -> Wiring:
-    """How the triggers of a source tell of keys."""
-    return Wiring(settings.outbox, push=settings.mode == "push", doorbell=bool(settings.doorbell))
+    """How the triggers of a source tell of keys. A push without a token: nobody could send hints, rows are posted."""
+    push = settings.mode == "push"
+    return Wiring(settings.outbox, push, bool(settings.doorbell), by_hand=push and not settings.push_token)
 
 
 class Session(Protocol):

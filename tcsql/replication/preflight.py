@@ -316,7 +316,9 @@ def _wiring(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     wiring = wiring_of(settings)
     yield from _functions(facts, wiring.functions)
     run = f"run: tcsql mysql setup {settings.name} --apply"
-    if facts.outbox is None and not facts.own_triggers:
+    if wiring.by_hand:
+        yield Finding(NOTE, "by_hand", "", "no push_token: rows are posted by triggers made by hand, see docs/push.md")
+    elif facts.outbox is None and not facts.own_triggers:
         yield Finding(NOTE, "not_set_up", "", f"nothing is set up yet; {run}")
         yield from _creators(facts)
         return

@@ -101,26 +101,34 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """How triggers tell of a key: into ``outbox``, by the ``push`` function; ``doorbell``: and ring."""
+    """How triggers tell of a key: into ``outbox``, by the ``push`` function; ``doorbell``: and ring.
+
+    ``by_hand``: not at all; whatever triggers there are, they are the administrator's own.
+    """
 
     outbox: str
     push: bool = False
     doorbell: bool = False
+    by_hand: bool = False
 
     @property
     def functions(self) -> tuple[str, ...]:
         """The functions that its triggers call."""
+        if self.by_hand:
+            return ()
         return ("tcsql_push",) * self.push + ("tcsql_doorbell",) * (self.doorbell and not self.push)
 
 
 def triggers_of(table: str, columns: Sequence[CatalogueColumn], wiring: Wiring) -> tuple[Trigger, ...]:
-    """The three triggers of a table. ``columns``: its primary key; raises SourceFault for one that has no text.
+    """The triggers of a table: three or none. ``columns``: its primary key; raises SourceFault when that has no text.
 
     >>> id_ = CatalogueColumn("id", "int", "int(11)", "", "", False, None, "", None, False, 1)
     >>> [insert, update, delete] = triggers_of("posts", [id_], Wiring("tcsql_outbox"))
     >>> insert.name, delete.body
     ('tcsql_2320516c2278_ins', "INSERT INTO `tcsql_outbox` (tab,op,pk) VALUES ('posts','D',CAST(OLD.`id` AS CHAR))")
     """
+    if wiring.by_hand:
+        return ()
     new, old = key_expression(columns, "NEW."), key_expression(columns, "OLD.")
     notes = {
         "INSERT": [_note(table, "I", new, wiring)],

@@ -206,7 +206,7 @@ def test_triggers_whose_account_has_gone_are_found_before_a_write_fails(source: 
 def test_an_outbox_that_nothing_fills_is_noted(source: AtSource) -> None:
     source.query("CREATE TABLE posts (id INT PRIMARY KEY)")
     source.set_up()
-    source.settings = replace(source.settings, mode="push")
+    source.settings = replace(source.settings, mode="push", push_token="words")
     found = source.findings()
     assert found["outbox_unused"].statement == "DROP TABLE `tcsql_outbox`"
     assert set(found) == {"outbox_unused", "push_best_effort", "function", "triggers"}
@@ -289,7 +289,7 @@ def test_servers_and_accounts(changed: dict[str, object], expected: dict[str, st
 
 
 def test_functions_are_needed_for_push_and_for_the_doorbell() -> None:
-    push = replace(SETTINGS, mode="push", audit_s=0)
+    push = replace(SETTINGS, mode="push", push_token="words", audit_s=0)
     rings = replace(SETTINGS, doorbell="/run/tcsql/bell")
     assert found_in(FACTS, push) == {"function": REFUSE, "push_best_effort": NOTE}
     assert found_in(FACTS, rings) == {"function": REFUSE}

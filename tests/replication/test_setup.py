@@ -359,7 +359,7 @@ def test_functions_are_registered_when_needed_and_dropped_with_their_last_caller
     code, out, err = run("setup", "--apply", *shop.admin)
     assert (code, err) == (0, "") and "CREATE FUNCTION tcsql_doorbell" in out
     shop.query("INSERT INTO posts (title) VALUES ('rings')")
-    shop.configure(extra='mode = "push"')
+    shop.configure(extra='mode = "push"\npush_token = "words"')
     code, out, err = run("setup", "--apply", *shop.admin)
     assert (code, err) == (0, "") and "CREATE FUNCTION tcsql_push" in out and out.count("OR REPLACE") == 6
     shop.query("INSERT INTO posts (title) VALUES ('pushed')")
@@ -380,3 +380,15 @@ def test_functions_are_registered_when_needed_and_dropped_with_their_last_caller
 def test_calls_of_others_are_counted() -> None:
     bodies = [("d.mine", "DO tcsql_push('a','I',1)"), ("d.x", "SET @a = tcsql_push('a','I',1)"), ("d.y", "SET @a=1")]
     assert count_calls(bodies, ["d.mine"]) == {"tcsql_push": 1, "tcsql_doorbell": 0}
+
+
+def test_a_push_source_without_a_token_gets_rights_and_no_triggers(shop: Shop, run: Run) -> None:
+    shop.query("CREATE TRIGGER posted AFTER INSERT ON posts FOR EACH ROW SET @posted = NEW.id")
+    shop.configure(extra='mode = "push"')
+    code, out, err = run("setup", "shop", "--apply", *shop.admin)
+    assert code == 0, err
+    assert "GRANT" in out
+    assert shop.triggers() == ["posted"]
+    code, out, err = run("check", "shop", *shop.admin)
+    assert code == 0, (out, err)
+    assert "by_hand" in out
