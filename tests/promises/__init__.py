@@ -1,0 +1,1 @@
+"""Experiments that prove promises: what strangers send, hostile work, hostile pages, long runs."""
