@@ -35,7 +35,8 @@ from tcsql.configuration import memory_bytes
 from tcsql.engine.database import Database
 from tcsql.errors import OperatorError, SetupError
 from tcsql.http.app import create_app
-from tcsql.http.endpoints import BACKUP_PREFIX, Api
+from tcsql.http.documents import BACKUP_PREFIX
+from tcsql.http.endpoints import Api
 from tcsql.http.fastlane import Lanes
 from tcsql.http.following import NO_FOLLOWERS
 from tcsql.http.guard import ANY_HOST, Guard, is_public

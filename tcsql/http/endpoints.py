@@ -14,15 +14,10 @@ A server opens its listener before its store is ready: until ``open`` is called 
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import time
-from asyncio import to_thread
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-from tcsql import __version__
 from tcsql.engine.query import Count, Group, Query
 from tcsql.engine.result import CountResult, Result
 from tcsql.errors import (
@@ -30,36 +25,24 @@ from tcsql.errors import (
     GetWritesOff,
     MethodNotAllowed,
     NotFound,
-    NotReady,
-    Stopping,
     TCSQLError,
     UnsupportedEncoding,
     did_you_mean,
 )
 from tcsql.http import render
+from tcsql.http.documents import DOCUMENTS, Documents
 from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
 from tcsql.http.grammar import ReadRequest
 from tcsql.http.guard import Guard
 from tcsql.http.known import KnownQueries
-from tcsql.http.messages import JSON_HEADERS, Body, Disconnected, Head, Header, Reply, refusal
-from tcsql.http.openapi import openapi
-from tcsql.http.opened import Opened
+from tcsql.http.messages import Body, Disconnected, Head, Header, Reply, refusal
+from tcsql.http.opened import Opened, Serving
 from tcsql.http.parameters import READS, WRITES, of_query
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
-from tcsql.sql import create_table_sql
 from tcsql.stalls import StallMeter
 from tcsql.storage.store import Store
 from tcsql.storage.ticket import Ticket
-
-#: What a backup is sent as: a SQLite file is no page and no script.
-BACKUP_HEADERS: Final[tuple[Header, ...]] = (
-    (b"content-type", b"application/vnd.sqlite3"),
-    (b"content-disposition", b'attachment; filename="tcsql-backup.sqlite"'),
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-)
-BACKUP_PREFIX: Final = "backup-in-progress-"
 
 logger = logging.getLogger("tcsql.http")
 
@@ -81,42 +64,41 @@ class Api:
         stalls: StallMeter | None = None,
         guard: Guard | None = None,
     ) -> None:
-        self._stalls = stalls
         #: Asked by the lanes before they ask here.
         self.guard = guard or Guard(settings)
         self.metrics = metrics
         self._settings = settings
-        self._progress = progress
-        self._started_s = time.monotonic()
-        self._open: Opened | None = None
+        self._serving = Serving()
         #: Answers what it has seen with other operands; empty until the store is open, and when the server stops.
         self.known = KnownQueries()
-        self._stopping = False
+        self._documents = Documents(
+            self._serving, settings, metrics=metrics, known=self.known, progress=progress, stalls=stalls
+        )
 
     def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
         """The store is recovered: from now on everything is answered."""
-        self._open = Opened(store, self._settings, followers)
+        self._serving.opened = Opened(store, self._settings, followers)
 
     def stop(self) -> None:
         """Refuse what comes from now on; what runs finishes."""
-        self._stopping = True
+        self._serving.is_stopping = True
         self.known.stop()
 
     def page_headers(self) -> tuple[Header, ...]:
         """The headers of any reply that holds data, as of the newest durable lsn."""
-        return self._ready().headers()
+        return self._serving.state().headers()
 
     def answer_now(self, head: Head) -> Reply | None:
         """The reply to a request that needs neither waiting nor its body; None for all others."""
-        if head.method not in ("GET", "HEAD") or (head.path != "/" and head.path not in _DOCUMENTS):
+        if head.method not in ("GET", "HEAD") or (head.path != "/" and head.path not in DOCUMENTS):
             return None
         started = time.perf_counter()
-        operation = head.path[1:] or "select"
+        operation = "select" if head.path == "/" else DOCUMENTS[head.path].operation
         try:
             if head.path != "/":
-                reply = self._document(head.path)
+                reply = self._documents.reply(head.path, head.caller)
             else:
-                state = self._ready()
+                state = self._serving.state()
                 body = self.known.body(head.query)
                 if body is not None:
                     self.metrics.timed("known", time.perf_counter() - started)
@@ -145,8 +127,8 @@ class Api:
 
         ``done`` gets the reply when the rows are as durable as was asked for: now or later, once.
         """
-        state = self._open
-        if state is None or self._stopping or head.path != "/" or head.content_encoding not in ("", "identity"):
+        state = None if self._serving.is_stopping else self._serving.opened
+        if state is None or head.path != "/" or head.content_encoding not in ("", "identity"):
             return False
         started = time.perf_counter()
         try:
@@ -221,11 +203,11 @@ class Api:
             raise UnsupportedEncoding("a compressed body is not taken", "send it without Content-Encoding")
         if head.is_cross_site and _acts(head):
             raise CrossSite("a page of another site asks for this", "an operator can add its origin to cors_origins")
-        if head.path in _DOCUMENTS:
-            return head.path[1:], self._document(head.path)
-        state = self._ready()
+        if head.path in DOCUMENTS:
+            return DOCUMENTS[head.path].operation, self._documents.reply(head.path, head.caller)
+        state = self._serving.state()
         if head.path == "/backup":
-            return "backup", await self._backup(state)
+            return "backup", await self._documents.backup(self._settings.data)
         if path == _SOURCE:
             return "source", await _of_source(state, head, body)
         if head.method == "POST" and is_hint(head.query):
@@ -258,77 +240,6 @@ class Api:
             self.metrics.rows_sent += len(found.rows)
         return Reply(200, render.result(found, bigint_text), state.headers())
 
-    def _ready(self) -> Opened:
-        if self._stopping:
-            raise Stopping("the server is stopping")
-        if self._open is None:
-            raise NotReady("the server is reading its store", "ask /ready for its progress")
-        return self._open
-
-    def _document(self, path: str) -> Reply:
-        return _DOCUMENTS[path](self)
-
-    def health(self) -> Reply:
-        """``/health``: the process answers."""
-        return Reply(200, b'{"status":"ok"}')
-
-    def ready(self) -> Reply:
-        """``/ready``: 200 when requests are served; before that 503 with the progress of recovery."""
-        if self._stopping:
-            return Reply(503, render.document({"ready": False, "stopping": True}), _RETRY)
-        if self._open is None:
-            return Reply(503, render.document({"ready": False, "recovery": self._progress()}), _RETRY)
-        tables = self._open.store.database.schemas()
-        following = {"sources": {str(source["name"]): source["state"] for source in self._open.followers.status()}}
-        return Reply(200, render.document({"ready": True, "tables": len(tables), **following}))
-
-    def sources(self) -> Reply:
-        """``/sources``: what is followed, and how far."""
-        return Reply(200, render.document(self._ready().followers.status()))
-
-    def status(self) -> Reply:
-        """``/status``: what an operator wants to see at a glance."""
-        state = self._ready()
-        store = state.store
-        body = {
-            "version": __version__,
-            "uptime_s": round(time.monotonic() - self._started_s, 3),
-            **store.status(),
-            "tables": [
-                {**table, "create_table": create_table_sql(schema)}
-                for table, schema in zip(store.database.status(), store.database.schemas(), strict=True)
-            ],
-            "sources": state.followers.status(),
-            "metrics": self._counted().plain(),
-            **({"stalls": self._stalls.status()} if self._stalls is not None else {}),
-            "refused_overloaded": state.admission.refused,
-        }
-        return Reply(200, render.document(body))
-
-    def _counted(self) -> Metrics:
-        answered, rows = self.known.harvest()
-        for operation, count in answered.items():
-            self.metrics.requests[operation, 200] += count
-        self.metrics.rows_sent += rows
-        return self.metrics
-
-    def openapi(self) -> Reply:
-        """``/openapi.json``: the description of this API, made from the tables the code runs on."""
-        return Reply(200, render.document(openapi(self._settings)))
-
-    async def _backup(self, state: Opened) -> Reply:
-        """A consistent copy of the running store as one SQLite file."""
-        file = await to_thread(_copy, state.store, self._settings.data)
-        return Reply(200, headers=BACKUP_HEADERS, file=file, size=os.fstat(file.fileno()).st_size)
-
-
-def _copy(store: Store, directory: str) -> BinaryIO:
-    """The copy, open for reading; its name is gone already, so a crash leaves nothing behind once it is sent."""
-    with tempfile.TemporaryDirectory(prefix=BACKUP_PREFIX, dir=directory) as private:
-        path = Path(private) / "store"
-        store.backup(path)
-        return open(path, "rb")  # the lane closes it
-
 
 def _hinted(state: Opened, head: Head, body: bytes) -> Reply:
     return Reply(202, b'{"hints":%d}' % state.hints.give(state.followers, head, body))
@@ -342,19 +253,11 @@ async def _of_source(state: Opened, head: Head, body: Body) -> Reply:
     return Reply(200, render.document(source_state(state.followers, name)))
 
 
-_RETRY: Final = (*JSON_HEADERS, (b"retry-after", b"1"))
-_DOCUMENTS: Final[Mapping[str, Callable[[Api], Reply]]] = {
-    "/health": Api.health,
-    "/ready": Api.ready,
-    "/status": Api.status,
-    "/sources": Api.sources,
-    "/openapi.json": Api.openapi,
-}
 _SOURCE: Final = PREFIX + "{name}"
 #: Every path with the methods it takes.
 PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("GET", "HEAD", "POST"),
-    **dict.fromkeys(_DOCUMENTS, ("GET", "HEAD")),
+    **dict.fromkeys(DOCUMENTS, ("GET", "HEAD")),
     _SOURCE: ("GET", "HEAD", "POST"),
     "/backup": ("GET",),
 }

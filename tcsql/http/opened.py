@@ -1,11 +1,14 @@
-"""What exists once the store is open: the grammar, the writer, admission, and the headers of replies."""
+"""What exists once the store is open: the grammar, the writer, admission, and the headers of replies.
+
+``Serving`` says whether it is there: a server listens before its store is open, and until it has stopped.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Final
 
-from tcsql.errors import BadRequest
+from tcsql.errors import BadRequest, NotReady, Stopping
 from tcsql.http.admission import Admission
 from tcsql.http.following import Followers, HintReader, age_headers
 from tcsql.http.grammar import Grammar, Limits
@@ -66,6 +69,24 @@ class Opened:
             raise BadRequest("min_lsn comes from another server", "read from the server that took the write")
         if lsn > self.store.durable_lsn:
             await self.store.wait_for(lsn, timeout_s)
+
+
+class Serving:
+    """Where a server is between its start and its end. ``opened``: None until the store is recovered."""
+
+    __slots__ = ("is_stopping", "opened")
+
+    def __init__(self) -> None:
+        self.opened: Opened | None = None
+        self.is_stopping = False
+
+    def state(self) -> Opened:
+        """What serves requests now; raises NotReady before that, Stopping after it."""
+        if self.is_stopping:
+            raise Stopping("the server is stopping")
+        if self.opened is None:
+            raise NotReady("the server is reading its store", "ask /ready for its progress")
+        return self.opened
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -1,0 +1,148 @@
+"""The documents: what a server says of itself, and its store as one file. Not a row is read through them.
+
+    DOCUMENTS[path]                            the operation that a path is, and what answers it
+    Documents(...).reply(path, caller)         the reply; raises NotReady and Stopping
+    await Documents(...).backup(directory)     a consistent copy of the running store
+
+Every document is cheap enough to be made at once, in either lane. One more is a line in ``DOCUMENTS``, an operation in
+``tcsql.access.scopes``, and a description in ``tcsql.http.openapi``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from asyncio import to_thread
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from tcsql import __version__
+from tcsql.access.callers import Caller
+from tcsql.http import render
+from tcsql.http.known import KnownQueries
+from tcsql.http.messages import JSON_HEADERS, Header, Reply
+from tcsql.http.openapi import openapi
+from tcsql.http.opened import Serving
+from tcsql.metrics import Metrics
+from tcsql.settings import Settings
+from tcsql.sql import create_table_sql
+from tcsql.stalls import StallMeter
+from tcsql.storage.store import Store
+
+#: What a backup is sent as: a SQLite file is no page and no script.
+BACKUP_HEADERS: Final[tuple[Header, ...]] = (
+    (b"content-type", b"application/vnd.sqlite3"),
+    (b"content-disposition", b'attachment; filename="tcsql-backup.sqlite"'),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+BACKUP_PREFIX: Final = "backup-in-progress-"
+_RETRY: Final = (*JSON_HEADERS, (b"retry-after", b"1"))
+
+
+class Documents:
+    """The documents of one server. ``progress``: what recovery says of itself while there is no store yet."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        settings: Settings,
+        *,
+        metrics: Metrics,
+        known: KnownQueries,
+        progress: Callable[[], Mapping[str, object]],
+        stalls: StallMeter | None,
+    ) -> None:
+        self._serving = serving
+        self._settings = settings
+        self._metrics = metrics
+        self._known = known
+        self._progress = progress
+        self._stalls = stalls
+        self._started_s = time.monotonic()
+
+    def reply(self, path: str, caller: Caller) -> Reply:
+        """The document at a path of ``DOCUMENTS``."""
+        return DOCUMENTS[path].make(self, caller)
+
+    def health(self, caller: Caller) -> Reply:
+        """``/health``: the process answers."""
+        return Reply(200, b'{"status":"ok"}')
+
+    def ready(self, caller: Caller) -> Reply:
+        """``/ready``: 200 when requests are served; before that 503 with the progress of recovery."""
+        if self._serving.is_stopping:
+            return Reply(503, render.document({"ready": False, "stopping": True}), _RETRY)
+        opened = self._serving.opened
+        if opened is None:
+            return Reply(503, render.document({"ready": False, "recovery": self._progress()}), _RETRY)
+        tables = opened.store.database.schemas()
+        following = {"sources": {str(source["name"]): source["state"] for source in opened.followers.status()}}
+        return Reply(200, render.document({"ready": True, "tables": len(tables), **following}))
+
+    def sources(self, caller: Caller) -> Reply:
+        """``/sources``: what is followed, and how far."""
+        return Reply(200, render.document(self._serving.state().followers.status()))
+
+    def status(self, caller: Caller) -> Reply:
+        """``/status``: what an operator wants to see at a glance."""
+        state = self._serving.state()
+        store = state.store
+        body = {
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._started_s, 3),
+            **store.status(),
+            "tables": [
+                {**table, "create_table": create_table_sql(schema)}
+                for table, schema in zip(store.database.status(), store.database.schemas(), strict=True)
+            ],
+            "sources": state.followers.status(),
+            "metrics": self._counted().plain(),
+            **({"stalls": self._stalls.status()} if self._stalls is not None else {}),
+            "refused_overloaded": state.admission.refused,
+        }
+        return Reply(200, render.document(body))
+
+    def openapi(self, caller: Caller) -> Reply:
+        """``/openapi.json``: the description of this API, made from the tables the code runs on."""
+        return Reply(200, render.document(openapi(self._settings)))
+
+    async def backup(self, directory: str) -> Reply:
+        """``/backup``: a consistent copy of the running store as one SQLite file; made in ``directory``."""
+        file = await to_thread(_copy, self._serving.state().store, directory)
+        return Reply(200, headers=BACKUP_HEADERS, file=file, size=os.fstat(file.fileno()).st_size)
+
+    def _counted(self) -> Metrics:
+        answered, rows = self._known.harvest()
+        for operation, count in answered.items():
+            self._metrics.requests[operation, 200] += count
+        self._metrics.rows_sent += rows
+        return self._metrics
+
+
+def _copy(store: Store, directory: str) -> BinaryIO:
+    """The copy, open for reading; its name is gone already, so a crash leaves nothing behind once it is sent."""
+    with tempfile.TemporaryDirectory(prefix=BACKUP_PREFIX, dir=directory) as private:
+        path = Path(private) / "store"
+        store.backup(path)
+        return open(path, "rb")  # the lane closes it
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document: its operation, and what makes it for a caller who may have it."""
+
+    operation: str
+    make: Callable[[Documents, Caller], Reply]
+
+
+DOCUMENTS: Final[Mapping[str, Document]] = {
+    "/health": Document("health", Documents.health),
+    "/ready": Document("ready", Documents.ready),
+    "/status": Document("status", Documents.status),
+    "/sources": Document("sources", Documents.sources),
+    "/openapi.json": Document("openapi", Documents.openapi),
+}
