@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import os
 import shutil
@@ -40,6 +39,7 @@ from tcsql.http.endpoints import Api
 from tcsql.http.fastlane import Lanes
 from tcsql.http.following import NO_FOLLOWERS
 from tcsql.http.guard import ANY_HOST, Guard, is_public
+from tcsql.logs import configure_logging, not_default
 from tcsql.metrics import Metrics
 from tcsql.replication.followers import Followers
 from tcsql.replication.position import Position
@@ -168,6 +168,7 @@ class Server:
         store = None
         try:
             self._warn()
+            logger.info("listening", extra={"url": self.url, "settings": not_default(self._settings)})
             self._announce(f"tcsql listening on {self.url}")
             store = await asyncio.to_thread(self._recover)
             await adopt_schema(store, self._settings.schema)
@@ -291,25 +292,3 @@ def store_options(settings: Settings) -> StoreOptions:
         auto_index=settings.auto_index,
         memory_limit=memory_bytes(settings.memory_limit, memory.available_bytes()),
     )
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line: what a client sent cannot break a line or steer a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def configure_logging(level: str) -> None:
-    """Log to standard error, one JSON line an event."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
