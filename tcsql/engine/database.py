@@ -26,7 +26,7 @@ from tcsql.engine.change import (
     Update,
 )
 from tcsql.engine.executor import Executor, PinnedExecutor, Work
-from tcsql.engine.explain import advice
+from tcsql.engine.explain import advice, explain
 from tcsql.engine.graveyard import Graveyard
 from tcsql.engine.invariants import check_tables
 from tcsql.engine.patience import batch_of
@@ -302,13 +302,14 @@ class Database:
         """The answer at once, whatever it costs."""
         return finish(self.steps(query))
 
-    def steps(self, query: Query) -> Generator[None, None, Result]:
+    def steps(self, query: Query, budget_rows: int | None = None) -> Generator[None, None, Result]:
         """The answer in slices of at most a few hundred rows; between them the tables may change.
 
-        What is prepared is answered at once, everything else by ``general_steps``.
+        What is prepared is answered at once, everything else by ``general_steps``. ``budget_rows``: what it may
+        examine, if that is less than every query may.
         """
         found = self.prepared(query.table).answer(query)
-        return found if found is not None else (yield from self.general_steps(query))
+        return found if found is not None else (yield from self.general_steps(query, budget_rows))
 
     def prepared(self, table: str) -> PreparedQueries:
         """The prepared queries of a table; raises UnknownTable."""
@@ -318,13 +319,13 @@ class Database:
             found = self._prepared[held.id] = PreparedQueries(held, self._planner(held))
         return found
 
-    def general_steps(self, query: Query) -> Generator[None, None, Result]:
+    def general_steps(self, query: Query, budget_rows: int | None = None) -> Generator[None, None, Result]:
         """The answer to any query, planned for it alone.
 
         One request sees one state: when the table has changed the search begins again, and after three times it
         works on references to the rows as they stand.
         """
-        return self._seeing_one_state(query, self._answered)
+        return self._seeing_one_state(query, self._answered, budget_rows)
 
     def _answered(self, query: Query, executor: Executor) -> Generator[None, None, Result]:
         try:
@@ -351,24 +352,30 @@ class Database:
         """How the query would be answered: the chosen access, the others with their sizes, rows examined."""
         return finish(self.explain_steps(query))
 
-    def explain_steps(self, query: Query) -> Generator[None, None, dict[str, object]]:
+    def explain_steps(self, query: Query, budget_rows: int | None = None) -> Generator[None, None, dict[str, object]]:
         """The same in slices: explaining a query means answering it."""
-        return self._seeing_one_state(query, explained)
+        return self._seeing_one_state(query, explained, budget_rows)
+
+    def plan(self, query: Query) -> dict[str, object]:
+        """What ``explain`` tells before anything is answered: no row is examined."""
+        table = self.table(query.table)
+        table.schema.require(columns_of(query))
+        return explain(Executor(table, self._planner(table), self._work(table, query)), query)
 
     def _seeing_one_state(
-        self, query: Query, attempt: Callable[[Query, Executor], Generator[None, None, T]]
+        self, query: Query, attempt: Callable[[Query, Executor], Generator[None, None, T]], budget_rows: int | None
     ) -> Generator[None, None, T]:
         for number in range(RESTARTS):
             table = self.table(query.table)
             if number:
                 table.schema.require(columns_of(query))
-            steps = attempt(query, Executor(table, self._planner(table), self._work(table, query)))
+            steps = attempt(query, Executor(table, self._planner(table), self._work(table, query, budget_rows)))
             if (found := (yield from restarting(self._tables, table, steps))) is not None:
                 return found[0]
         while True:
             table = self.table(query.table)
             table.schema.require(columns_of(query))
-            pinned = PinnedExecutor(table, self._planner(table), self._work(table, query))
+            pinned = PinnedExecutor(table, self._planner(table), self._work(table, query, budget_rows))
             pinned.pin(query.where)
             try:
                 if (found := (yield from lasting(self._tables, table, attempt(query, pinned)))) is not None:
@@ -376,8 +383,9 @@ class Database:
             finally:
                 pinned.end()
 
-    def _work(self, table: Table, query: Query) -> Work:
-        return Work(self.query_budget_rows, lambda: advice(table, query))
+    def _work(self, table: Table, query: Query, budget_rows: int | None = None) -> Work:
+        most = self.query_budget_rows if budget_rows is None else min(budget_rows, self.query_budget_rows)
+        return Work(most, lambda: advice(table, query))
 
     def _planner(self, table: Table) -> Planner:
         planner = self._planners.get(table.id)
