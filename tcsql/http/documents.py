@@ -21,6 +21,7 @@ from typing import BinaryIO, Final
 
 from tcsql import __version__
 from tcsql.access.callers import Caller
+from tcsql.errors import NoSpace
 from tcsql.http import render
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import JSON_HEADERS, Header, Reply
@@ -30,6 +31,7 @@ from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.sql import create_table_sql
 from tcsql.stalls import StallMeter
+from tcsql.storage.lock import NO_SPACE
 from tcsql.storage.store import Store
 
 #: What a backup is sent as: a SQLite file is no page and no script.
@@ -125,8 +127,14 @@ class Documents:
 
 def _copy(store: Store, directory: str) -> BinaryIO:
     """The copy, open for reading; its name is gone already, so a crash leaves nothing behind once it is sent."""
-    with tempfile.TemporaryDirectory(prefix=BACKUP_PREFIX, dir=directory) as private:
-        path = Path(private) / "store"
+    try:
+        private = tempfile.TemporaryDirectory(prefix=BACKUP_PREFIX, dir=directory)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise NoSpace("no space left for a backup", "make room for one more copy of the store") from error
+        raise
+    with private:
+        path = Path(private.name) / "store"
         store.backup(path)
         return open(path, "rb")  # the lane closes it
 

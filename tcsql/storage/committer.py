@@ -61,7 +61,7 @@ class Committer:
     # --- called by the event loop's thread ------------------------------------------------------------------
 
     def hand_over(self, tickets: list[Ticket]) -> None:
-        """Queue batches in lsn order; an empty list asks for new lsns only."""
+        """Queue batches in lsn order; an empty list asks for new lsns only, and tries whether the disk takes them."""
         self._queue.put(tickets)
 
     def stop(self) -> None:
@@ -122,8 +122,7 @@ class Committer:
             # A bug of ours. Nobody may wait for ever, and the store must not go on: then let it be seen.
             self._fail(Outcome(error=OutcomeUnknown("a write failed for an unexpected reason", "see the log")))
             raise
-        if group:
-            self._report(Outcome(lsn=group[-1].lsn))
+        self._report(Outcome(lsn=group[-1].lsn if group else 0))
         try:
             self._rest()
         except TCSQLError as error:

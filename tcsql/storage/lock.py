@@ -7,6 +7,7 @@ is for people only. Each refusal is a SetupError: somebody has to look at the su
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -16,6 +17,8 @@ from typing import Final
 from tcsql.errors import SetupError
 from tcsql.storage.fileformat import LOCK_NAME
 
+#: Errors of the system that mean a full disk, a quota, or a limit of file sizes.
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: ``is_locked`` holds the lock itself for some microseconds; that must not turn a starting server away.
 _ATTEMPTS: Final = 4
 _PAUSE_S: Final = 0.02
@@ -53,12 +56,14 @@ class DirectoryLock:
 
     def _sign(self) -> None:
         try:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
+            # In place and of one length: on a full disk a block that is there can be written, a new one cannot.
+            os.pwrite(self._descriptor, b"%-19d\n" % os.getpid(), 0)
         except OSError as error:
+            if error.errno in NO_SPACE:
+                return  # the lock is held; who holds it cannot be told, and the store can be read
             self.release()
             raise SetupError(
-                f"the data directory cannot be written: {error.strerror}", "make room on its disk"
+                f"the data directory cannot be written: {error.strerror}", "look at its disk and the system's log"
             ) from error
 
     def release(self) -> None:

@@ -10,17 +10,22 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import Empty
 from typing import Final, Protocol
 
 from tcsql.engine.database import Database
-from tcsql.errors import OutcomeUnknown, TCSQLError
+from tcsql.errors import OutcomeUnknown, Overloaded, TCSQLError
 from tcsql.storage.committer import GROUP_OPS, Committer, Outcome
 from tcsql.storage.file import StoreFile
 from tcsql.storage.ticket import Level, Ticket
 
-#: Row operations pending above which a commit first waits: a disk slower than its writers, or a bulk load.
+#: Row operations pending above which a commit first waits: a disk slower than its writers, or a bulk load. 100 MB at
+#: most, as large rows count several times.
 PENDING_OPS: Final = 20 * GROUP_OPS
+#: Requests that wait for that, each with its rows, up to 1 MiB; one more is refused. And how long they wait.
+MOST_WAITING: Final = 256
+MOST_ROOM_S: Final = 5.0
 
 
 class Watcher(Protocol):
@@ -29,6 +34,7 @@ class Watcher(Protocol):
     def settled(self, lsn: int, tickets: Sequence[Ticket]) -> None: ...
     def refused(self, error: TCSQLError, tickets: Sequence[Ticket]) -> None: ...
     def disk_failed(self, error: TCSQLError) -> None: ...
+    def disk_works(self) -> None: ...
 
 
 class Pipeline:
@@ -47,6 +53,9 @@ class Pipeline:
         self._flush_is_soon = False
         self._committer: Committer | None = None
         self._committer_ended = False
+        self._waiting = 0
+        #: From here on ``close`` collects the outcomes, maybe on a thread of its own.
+        self._closing = False
 
     @property
     def is_threaded(self) -> bool:
@@ -57,16 +66,30 @@ class Pipeline:
         """Whether ``room`` returns at once."""
         return self._pending_ops <= PENDING_OPS
 
-    async def room(self) -> None:
-        """Return when not too much is pending; raises why that was refused."""
-        while self._pending_ops > PENDING_OPS:
-            await self.pending[0].wait()
+    async def room(self, patience_s: float | None = None) -> None:
+        """Return when not too much is pending; raises why that was refused.
+
+        With ``patience_s`` raises Overloaded when that takes longer, or when too many wait already.
+        """
+        if self.has_room:
+            return
+        if patience_s is not None and self._waiting >= MOST_WAITING:
+            raise _slow()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(patience_s):
+                while not self.has_room:
+                    await self.pending[0].wait()
+        except TimeoutError:
+            raise _slow() from None
+        finally:
+            self._waiting -= 1
 
     def enqueue(self, ticket: Ticket) -> None:
         """Take an applied ticket; needs a running event loop, and starts the committer at the first."""
         loop = asyncio.get_running_loop()
         if self._committer is None:
-            self._start_committer(loop)
+            self._started_committer()
         self._add(ticket)
         self._held_ops += ticket.ops
         if ticket.writes:
@@ -89,6 +112,7 @@ class Pipeline:
             self._refuse_pending(error)
             raise
         self.settle_up_to(ticket.lsn)
+        self._watcher.disk_works()
         try:
             self._file.checkpoint()
         except TCSQLError as error:
@@ -96,8 +120,15 @@ class Pipeline:
 
     def renew_reserve(self) -> None:
         """Have the committer reserve more lsns; it may take a while, and fail."""
-        assert self._committer is not None
-        self._committer.hand_over([])
+        self._started_committer().hand_over([])
+
+    async def drain(self) -> None:
+        """Return when nothing is pending: all of it durable or refused."""
+        while self.pending:
+            if self._committer is not None:
+                self._flush()
+            with suppress(TCSQLError):  # those who wait for it are told
+                await self.pending[-1].wait()
 
     def settle_up_to(self, lsn: int) -> None:
         """Everything up to ``lsn`` is durable."""
@@ -115,6 +146,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Write what is pending, settle or refuse it, end the committer. Blocks."""
+        self._closing = True
         if self._committer is None:
             return
         self._flush()
@@ -129,7 +161,11 @@ class Pipeline:
         self.pending.append(ticket)
         self._pending_ops += ticket.ops
 
-    def _start_committer(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _started_committer(self) -> Committer:
+        if self._committer is not None:
+            return self._committer
+        loop = asyncio.get_running_loop()
+
         def notify() -> None:
             try:
                 loop.call_soon_threadsafe(self._collect)
@@ -138,6 +174,7 @@ class Pipeline:
 
         self._committer = Committer(self._file.write, self._file.checkpoint, notify)
         self._committer.start()
+        return self._committer
 
     def _cancel_flush(self) -> None:
         if self._flush_handle is not None:
@@ -155,7 +192,7 @@ class Pipeline:
     def _collect(self) -> None:
         assert self._committer is not None
         try:
-            while True:
+            while not self._closing:
                 self._take(self._committer.outcomes.get_nowait())
         except Empty:
             pass
@@ -165,6 +202,7 @@ class Pipeline:
             self._committer_ended = True
         elif outcome.error is None:
             self.settle_up_to(outcome.lsn)
+            self._watcher.disk_works()
         elif outcome.after_commit:
             self._watcher.disk_failed(outcome.error)
         else:
@@ -194,3 +232,7 @@ class Pipeline:
             finally:
                 for ticket in tickets:
                     ticket.settle(error)
+
+
+def _slow() -> Overloaded:
+    return Overloaded("more is written than the disk takes", "retry later; fewer, larger writes cost less")

@@ -10,11 +10,12 @@ from typing import Final
 
 import apsw
 
-from tcsql.errors import SetupError
+from tcsql.errors import NoSpace, SetupError
 from tcsql.storage import changelog
 from tcsql.storage.changelog import LoggedChange
 from tcsql.storage.file import sync_directory
-from tcsql.storage.sqlite import connect, connect_reader, damaged, reading
+from tcsql.storage.lock import NO_SPACE
+from tcsql.storage.sqlite import connect, connect_reader, damaged, reading, write_error
 
 #: Pages copied before other threads get a turn.
 _STEP_PAGES: Final = 1_000
@@ -54,7 +55,7 @@ def back_up(source: Path, target: Path, vfs: str | None = None) -> None:
     """Copy the durable state into a new file, complete or not at all, while the store goes on.
 
     The copy is one file without a log and has an id of its own, because its future differs from the original's.
-    Raises SetupError: the target exists or cannot be written. Cost: one read of the file; the writer waits for
+    Raises SetupError: the target exists or cannot be written; NoSpace. Cost: one read of the file; the writer waits for
     nothing, but its log cannot be reused before the copy is done.
     """
     if target.exists():
@@ -67,6 +68,8 @@ def back_up(source: Path, target: Path, vfs: str | None = None) -> None:
         os.link(new, target)  # unlike a rename it refuses to replace a file
         sync_directory(target.parent)
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise _no_space() from error
         raise SetupError(f"{target} cannot be written: {error.strerror}", "name another file") from error
     finally:
         new.unlink(missing_ok=True)
@@ -87,6 +90,16 @@ def _copy(source: Path, new: Path, vfs: str | None) -> None:
         with writer:
             writer.execute("UPDATE meta SET value=? WHERE key='id'", (secrets.token_hex(16),))
             writer.execute("UPDATE state SET clean=1")
+    except (apsw.FullError, apsw.IOError) as error:
+        if isinstance(write_error(error, writer.system_errno), NoSpace):
+            raise _no_space() from error
+        raise
     finally:
         writer.close()
         reader.close()
+
+
+def _no_space() -> NoSpace:
+    return NoSpace(
+        "no space left for a backup", "make room for one more copy of the store; nothing of it was left behind"
+    )

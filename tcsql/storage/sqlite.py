@@ -6,7 +6,6 @@ checkpoints; all others are read-only. SQLite's errors become ours in ``reading`
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tcsql.engine.schema import TableSchema
 from tcsql.engine.values import PKey
 from tcsql.errors import NoMemory, NoSpace, Overloaded, ReadOnly, SetupError, StoreDamaged, StoreNewer, TCSQLError
 from tcsql.storage import fileformat
+from tcsql.storage.lock import NO_SPACE
 
 #: Statements kept prepared by a connection: two kinds of nine sizes, for a dozen tables.
 _STATEMENTS: Final = 256
@@ -106,7 +106,7 @@ def write_error(error: apsw.Error, system_errno: int) -> TCSQLError:
     if isinstance(error, apsw.IOError):
         code = getattr(error, "extendedresult", 0) or 0
         syncing = code in (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)
-        full = system_errno in (errno.ENOSPC, errno.EDQUOT) and not syncing
+        full = system_errno in NO_SPACE and not syncing
     else:
         full = isinstance(error, apsw.FullError)
     if full:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -32,20 +33,20 @@ from tcsql.engine.change import (
     Truncate,
 )
 from tcsql.engine.database import Database
-from tcsql.engine.query import Query
-from tcsql.engine.result import Result
-from tcsql.errors import NoMemory, NoSpace, Overloaded, ReadOnly, Stopping, TCSQLError
+from tcsql.errors import NoMemory, NoSpace, ReadOnly, Stopping, TCSQLError
 from tcsql.storage import memory, recovery
 from tcsql.storage.caretaker import Caretaker
 from tcsql.storage.changelog import LoggedChange
+from tcsql.storage.condition import Condition
 from tcsql.storage.file import StoreFile
 from tcsql.storage.lock import DirectoryLock
 from tcsql.storage.options import StoreOptions
 from tcsql.storage.ownership import Owners
-from tcsql.storage.pipeline import Pipeline
+from tcsql.storage.pipeline import MOST_ROOM_S, Pipeline
+from tcsql.storage.queries import Queries
 from tcsql.storage.reader import ChangeReader, back_up
 from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket
-from tcsql.storage.turns import SLICE_S, Turn, in_slices
+from tcsql.storage.turns import Turn, in_slices
 from tcsql.storage.waiters import LsnWaiters
 
 #: Background work: 4 ms, then a pause twice as long; a look every quarter of a second when there was none.
@@ -58,21 +59,20 @@ DurableListener = Callable[[int, Sequence[Ticket]], None]
 RevertListener = Callable[[TCSQLError], None]
 
 
-class Store:
+class Store(Queries):
     """A data directory that is open. Made by ``open``, ended by ``close``."""
 
     def __init__(
         self, lock: DirectoryLock, file: StoreFile, database: Database, options: StoreOptions, found: recovery.Recovered
     ) -> None:
-        self.database = database
+        super().__init__(database)
         self.id = file.id
         self.options = options
         self.recovered = found
         self.lsn = self.durable_lsn = file.state.lsn
-        self.read_only: ReadOnly | None = None
         #: Which tables follow a source, and take their rows from it alone.
         self.owners = Owners()
-        self.last_error: str | None = None
+        self.condition = Condition()
         limit = memory.default_limit() if options.memory_limit is None else options.memory_limit
         self.budget = memory.Budget(limit, lambda: database.memory_bytes)
         self._lock = lock
@@ -87,7 +87,7 @@ class Store:
         self._on_reverted: list[RevertListener] = []
         self._closed = False
         self._caretaker = Caretaker(database, self.budget, options.auto_index)
-        self._counts = {"commits": 0, "groups": 0, "refused": 0}
+        self._counts = {"commits": 0, "groups": 0}
 
     @classmethod
     def open(
@@ -118,42 +118,16 @@ class Store:
             lock.release()
             raise
         store = cls(lock, file, database, options, found)
-        store.last_error = None if error is None else error.message
+        if error is not None:
+            store.disk_failed(error)
         return store
 
+    @property
+    def read_only(self) -> ReadOnly | None:
+        """Why nothing is written any more; None: writes are welcome, as far as there is space."""
+        return self.condition.read_only
+
     # --- reading --------------------------------------------------------------------------------------------
-
-    def query(self, query: Query) -> Result:
-        """The answer at once, whatever it costs; sees what is applied, durable or not."""
-        return self.database.query(query)
-
-    def query_now(self, query: Query) -> Result | None:
-        """The answer if it takes no more than one turn; None: ``run`` begins again, and takes several."""
-        steps = self.database.steps(query)
-        until = time.perf_counter() + SLICE_S
-        try:
-            next(steps)
-            while time.perf_counter() < until:
-                next(steps)
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result
-        return None
-
-    async def run(self, query: Query) -> Result:
-        """The answer, with other requests in between every 5 ms."""
-        return await in_slices(self.database.steps(query))
-
-    async def explain(self, query: Query) -> dict[str, object]:
-        """How the query is answered, found out in the same slices; ``time_us`` includes what came in between."""
-        started = time.perf_counter()
-        plan = await in_slices(self.database.explain_steps(query))
-        return {**plan, "time_us": _us_since(started)}
-
-    def explain_now(self, query: Query) -> dict[str, object]:
-        """The same at once, for programs that do nothing else."""
-        started = time.perf_counter()
-        return {**self.database.explain(query), "time_us": _us_since(started)}
 
     def positions(self) -> dict[str, bytes]:
         """How far each follower is, durably: what it has to go on from after a restart or a revert."""
@@ -183,7 +157,8 @@ class Store:
         Raises the errors of Database.check, NoMemory, NoSpace, ReadOnly, Overloaded, Stopping: not done;
         OutcomeUnknown. A caller that is cancelled meanwhile does not stop the write.
         """
-        await self._pipeline.room()
+        if not self._pipeline.has_room:
+            await self._pipeline.room(MOST_ROOM_S)
         self._require_writable(changes, origin)
         batch = self.database.check_row(changes)
         if batch is None:
@@ -214,6 +189,10 @@ class Store:
         if not ticket.settled:
             self._pipeline.enqueue(ticket)
         return ticket
+
+    async def room(self) -> None:
+        """Return when ``has_room``; raises why what is under way was refused."""
+        await self._pipeline.room()
 
     async def enqueue(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Ticket:
         """``submit`` once there is room: for who has many batches on the way and waits for the last."""
@@ -301,15 +280,18 @@ class Store:
     def refused(self, error: TCSQLError, tickets: Sequence[Ticket]) -> None:
         """Everything pending has been taken back."""
         self.disk_failed(error)
-        self._counts["refused"] += len(tickets)
+        early = sum(ticket.level is not Level.ALWAYS and ticket.origin.source is None for ticket in tickets)
+        self.condition.refuses(len(tickets), early)
         for listener in self._on_reverted:
             listener(error)
 
     def disk_failed(self, error: TCSQLError) -> None:
         """Remember an error of the disk; after any that space or patience cannot cure the store only reads."""
-        self.last_error = error.message
-        if not isinstance(error, (NoSpace, NoMemory, Overloaded)) and self.read_only is None:
-            self.read_only = error if isinstance(error, ReadOnly) else ReadOnly(error.message, error.hint)
+        self.condition.fails(error)
+
+    def disk_works(self) -> None:
+        """A transaction has become durable."""
+        self.condition.works()
 
     # --- listeners, background, the end ---------------------------------------------------------------------
 
@@ -327,6 +309,8 @@ class Store:
         """Background work of the engine (building indexes), 4 ms at a time, until the store is closed."""
         looked_at = time.perf_counter()
         while not self._closed:
+            if self.condition.is_probe_due():
+                self._pipeline.renew_reserve()
             elapsed_s = time.perf_counter() - looked_at
             if elapsed_s >= _MAINTAIN_IDLE_S:
                 looked_at += elapsed_s
@@ -336,13 +320,13 @@ class Store:
             await asyncio.sleep(_MAINTAIN_PAUSE_S if is_work_left else _MAINTAIN_IDLE_S)
 
     async def _look_after_indexes(self, elapsed_s: float) -> None:
-        change = None if self.read_only is not None else self._caretaker.look(elapsed_s)
+        if self.condition.state != "ok":
+            return  # what can wait does not add to the trouble
+        change = self._caretaker.look(elapsed_s)
         if change is None:
             return
-        try:
+        with suppress(TCSQLError):  # nobody waits for an answer, and it is proposed again
             await self.commit([change])
-        except TCSQLError as error:
-            self.last_error = error.message  # nobody waits for an answer, and it is proposed again
 
     def backup(self, path: Path) -> None:
         """Copy the durable state into a new file; to be run in a thread of its own. Raises SetupError."""
@@ -357,25 +341,38 @@ class Store:
             "durable_lsn": self.durable_lsn,
             "durability": self.options.durability.value,
             "read_only": self.read_only is not None,
-            "last_error": self.last_error,
+            "disk": self.condition.state,
+            "last_error": self.condition.last_error,
             "file_bytes": file_bytes,
             "log_bytes": log_bytes,
             "memory_bytes": self.database.memory_bytes,
             "memory_limit": self.budget.limit_bytes,
             "auto_index": self.options.auto_index,
             "index_waits_for": self.database.auto_indexes.waits_for,
-            "pending": len(self._pipeline.pending),
+            "pending": self.pending,
             "waiting": len(self._waiters),
             "recovered_rows": self.recovered.rows,
             "recovered_clean": self.recovered.clean,
             **self._counts,
+            "refused": self.condition.refused,
+            "undone": self.condition.undone,
         }
+
+    async def drain(self) -> None:
+        """Return when everything applied is durable or refused: ``close`` then has little left to do."""
+        await self._pipeline.drain()
+
+    @property
+    def pending(self) -> int:
+        """Writes that are applied and not durable yet."""
+        return len(self._pipeline.pending)
 
     def close(self) -> None:
         """Write what is pending, settle every ticket, mark the stop as clean, leave one file. Blocks.
 
         On a full disk the log stays beside the file, and the next start finds an unclean stop: nothing is lost.
-        Raises ReadOnly when the disk fails; the directory is free in any case.
+        Raises ReadOnly when the disk fails; the directory is free in any case. May run in a thread of its own when
+        nobody else calls the store any more.
         """
         if self._closed:
             return
@@ -391,7 +388,3 @@ class Store:
             self.disk_failed(error)
         finally:
             self._lock.release()
-
-
-def _us_since(started: float) -> int:
-    return round((time.perf_counter() - started) * 1e6)

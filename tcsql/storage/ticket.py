@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tcsql.engine.change import Batch, SchemaBatch, Tally
+from tcsql.engine.change import Batch, NewRows, RowOp, SchemaBatch, Tally
 from tcsql.engine.database import Undo
 from tcsql.errors import TCSQLError
 
@@ -57,6 +57,8 @@ class Committed:
 class Ticket:
     """One applied batch on its way to the disk; ``ops``: its row operations, a schema change counts as one.
 
+    A row of more than 1 KiB counts once more for each, so that a bound of operations is one of memory too.
+
     ``error`` says why it was refused, once it is settled; None when it is durable.
     """
 
@@ -67,7 +69,7 @@ class Ticket:
         self.batch = batch
         self.ops = 0
         for part in batch.parts:
-            self.ops += 1 if isinstance(part, SchemaBatch) else len(part.ops)
+            self.ops += 1 if isinstance(part, SchemaBatch) else _weight(part.ops)
         self.undo: Undo | None = undo
         self.origin = origin
         self.level = level
@@ -131,6 +133,15 @@ class Ticket:
             callback(self)
         except Exception as error:  # a bug of the caller's, who is known by its traceback only
             logger.exception("a callback of a settled write failed", exc_info=error)
+
+
+def _weight(ops: Sequence[RowOp]) -> int:
+    if isinstance(ops, NewRows):
+        return len(ops) + (sum(map(len, ops.rows)) >> 10)
+    size = 0
+    for op in ops:
+        size += len(op.after or op.before or b"")
+    return len(ops) + (size >> 10)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

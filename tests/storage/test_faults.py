@@ -514,6 +514,6 @@ async def _little_life(directory: Path, disk: Disk, fault: Fault) -> tuple[list[
         before_close = dict(disk.images)
         assert before_close
         if store.read_only is None:
-            store.read_only = ReadOnly("the power goes out here, not after a proper close")
+            store.condition.read_only = ReadOnly("the power goes out here, not after a proper close")
         store.close()
     return [number for number in acknowledged if number], not hit
