@@ -30,9 +30,11 @@ from typing import Final
 import uvicorn
 import uvloop
 
+from tcsql.access.keyfile import KeyFile
 from tcsql.configuration import memory_bytes
 from tcsql.engine.database import Database
 from tcsql.errors import OperatorError, SetupError
+from tcsql.http.access import Access
 from tcsql.http.app import create_app
 from tcsql.http.documents import BACKUP_PREFIX
 from tcsql.http.endpoints import Api
@@ -81,8 +83,11 @@ def run(
     """
     configure_logging(settings.log_level)
     memory.tune_process()
+    keys = KeyFile(Path(settings.data))
+    access = Access(keys.read())
     with contextlib.closing(listen(settings)) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Server(settings, sources, base, listener, announce).serve())
+        server = Server(settings, sources, base, listener, announce, access=access, keys=keys)
+        runner.run(server.serve())
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -125,8 +130,13 @@ class Server:
         base: Path,
         listener: socket.socket,
         announce: Callable[[str], None],
+        *,
+        access: Access,
+        keys: KeyFile,
     ) -> None:
         self._settings = settings
+        self._access = access
+        self._keys = keys
         self._sources = sources
         self._base = base
         self._followers: Followers | None = None
@@ -139,7 +149,7 @@ class Server:
         metrics = Metrics()
         self._stalls = StallMeter(lambda: sum(metrics.requests.values()) + self.api.known.hits)
         guard = Guard(settings, str(listener.getsockname()[0]))
-        self.api = Api(settings, metrics, self._progress, self._stalls, guard)
+        self.api = Api(settings, metrics, self._progress, self._stalls, guard, access=access)
         self._lanes = Lanes(self.api, settings.fast_lane, settings.max_connections, settings.keepalive_s, listener)
         config = uvicorn.Config(
             create_app(self.api),
@@ -164,6 +174,8 @@ class Server:
             loop.add_signal_handler(number, self._on_signal)
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
         sweeping = asyncio.create_task(self._lanes.sweep())
+        watching = asyncio.create_task(self._access.watch(self._keys))
+        watching.add_done_callback(_report_failure)
         self._stalls.start()
         store = None
         try:
@@ -182,6 +194,7 @@ class Server:
             await serving
             self._stalls.stop()
             sweeping.cancel()
+            watching.cancel()
             if store is not None:
                 try:
                     await self._stop_following()

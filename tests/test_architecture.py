@@ -52,7 +52,7 @@ LAYERS = {
 }
 #: Packages and modules that only turn values into values.
 PURE = (
-    *(f"tcsql.access.{name}" for name in ("scopes", "callers", "meters", "keys")),
+    *(f"tcsql.access.{name}" for name in ("scopes", "callers", "meters", "keys", "keytext")),
     *(
         "tcsql.errors",
         "tcsql.settings",

@@ -30,6 +30,7 @@ from tcsql.errors import (
     did_you_mean,
 )
 from tcsql.http import render
+from tcsql.http.access import Access
 from tcsql.http.documents import DOCUMENTS, Documents
 from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
 from tcsql.http.grammar import ReadRequest
@@ -63,7 +64,11 @@ class Api:
         progress: Callable[[], Mapping[str, object]] = dict[str, object],
         stalls: StallMeter | None = None,
         guard: Guard | None = None,
+        *,
+        access: Access | None = None,
     ) -> None:
+        #: Says who sends a request; the lanes put that into its head.
+        self.access = access or Access()
         #: Asked by the lanes before they ask here.
         self.guard = guard or Guard(settings)
         self.metrics = metrics
