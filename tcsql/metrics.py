@@ -1,5 +1,7 @@
 """Metrics: plain counters and histograms. No clock, no thread, no registry: who measures adds, who publishes reads.
 
+    metrics.answered("select", 200, seconds)      ->  /status as plain data, /metrics by ``http/exposition``
+
 Everything is touched from the event loop's thread alone, so an addition is an addition. Cost: about 0.3
 microseconds a request.
 """
@@ -10,10 +12,16 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Any, Final
 
-#: Upper bounds in seconds: a factor of about two, from a page out of memory to a scan at the budget.
+#: Upper bounds in seconds: a factor of about two, from a page that is known to a scan at the budget.
 LATENCY_BOUNDS_S: Final = (
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+    0.000002, 0.000005, 0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005,
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip  # one line shows the series
+
+#: The same for what waits for a disk or for another server.
+WAIT_BOUNDS_S: Final = LATENCY_BOUNDS_S[5:]
+#: Row operations in one transaction of the store.
+BATCH_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0)
 
 
 class Histogram:
@@ -25,21 +33,21 @@ class Histogram:
     {'count': 4, 'sum': 12.5, 'buckets': {'1.0': 1, '2.0': 2, 'inf': 1}}
     """
 
-    __slots__ = ("_bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: tuple[float, ...] = LATENCY_BOUNDS_S) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def add(self, value: float, weight: int = 1) -> None:
+    def add(self, value: float) -> None:
         """Count a value in the first bucket whose bound is not below it."""
-        self.counts[bisect_left(self._bounds, value)] += weight
-        self.sum += value * weight
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
 
     def plain(self) -> dict[str, object]:
         """Numbers as they are (not cumulated); empty buckets are left out."""
-        bounds = (*map(str, self._bounds), "inf")
+        bounds = (*map(str, self.bounds), "inf")
         buckets = {bound: count for bound, count in zip(bounds, self.counts, strict=True) if count}
         return {
             "count": sum(self.counts),
@@ -72,7 +80,7 @@ class SourceMetrics:
     def __init__(self) -> None:
         self.steps = self.events = self.rows = self.gone = self.hints = self.reconnects = 0
         self.differences = self.repaired = 0
-        self.lag_s = Histogram()
+        self.lag_s = Histogram(WAIT_BOUNDS_S)
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain data, for ``/status``."""
@@ -80,14 +88,75 @@ class SourceMetrics:
         return counters | {"lag_s": self.lag_s.plain()}
 
 
-class Metrics:
-    """What one server counts: requests by operation and status, their time, rows sent and lines loaded."""
+class Sample:
+    """Times of a few requests that stand for many: those that are only counted where they are answered.
 
-    __slots__ = ("latency", "requests", "rows_sent", "rows_written")
+    ``spread(count)`` adds ``count`` to the histogram as the samples since the last call lie; what came without a sample
+    waits for the next one.
+
+    >>> sample, known = Sample((1.0, 2.0)), Histogram((1.0, 2.0))
+    >>> for seconds in (0.5, 0.5, 1.5): sample.add(seconds)
+    >>> sample.spread(known, 1_000); known.counts
+    [667, 333, 0]
+    >>> sample.spread(known, 10); sum(known.counts)
+    1000
+    """
+
+    __slots__ = ("_times", "_waiting")
+
+    def __init__(self, bounds: tuple[float, ...] = LATENCY_BOUNDS_S) -> None:
+        self._times = Histogram(bounds)
+        self._waiting = 0
+
+    def add(self, seconds: float) -> None:
+        """The time of one request."""
+        self._times.add(seconds)
+
+    def spread(self, histogram: Histogram, count: int) -> None:
+        """Give ``count`` requests the times of the samples."""
+        self._waiting += count
+        counts = self._times.counts
+        drawn, seen, given = sum(counts), 0, 0
+        if not drawn or not self._waiting:
+            return
+        for place, number in enumerate(counts):
+            seen += number
+            upto = round(self._waiting * seen / drawn)
+            histogram.counts[place] += upto - given
+            given = upto
+        histogram.sum += self._times.sum / drawn * self._waiting
+        self._waiting = 0
+        self._times = Histogram(self._times.bounds)
+
+
+class Metrics:
+    """What one server counts.
+
+    ``requests``: by operation and status; ``latency``: their time, by operation; ``refusals``: by code of error;
+    ``connections_refused``: by our own word for the reason; ``known_sample``: times of answers to requests that are
+    known by their bytes, a few of them; ``recovery_s``: None until the store is open.
+    """
+
+    __slots__ = (
+        "connections_refused",
+        "known",
+        "known_sample",
+        "latency",
+        "recovery_s",
+        "refusals",
+        "requests",
+        "rows_sent",
+        "rows_written",
+    )
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.latency: dict[str, Histogram] = {}
+        self.refusals: Counter[str] = Counter()
+        self.connections_refused: Counter[str] = Counter()
+        self.known: Counter[str] = Counter()
+        self.known_sample = Sample()
+        self.recovery_s: float | None = None
         self.rows_sent = 0
         self.rows_written = 0
 
@@ -96,12 +165,24 @@ class Metrics:
         self.requests[operation, status] += 1
         self.timed(operation, seconds)
 
-    def timed(self, operation: str, seconds: float, weight: int = 1) -> None:
-        """The time of a request; ``weight``: it stands for so many, of which it was drawn."""
+    def timed(self, operation: str, seconds: float) -> None:
+        """The time of a request."""
         histogram = self.latency.get(operation)
         if histogram is None:
             histogram = self.latency[operation] = Histogram()
-        histogram.add(seconds, weight)
+        histogram.add(seconds)
+
+    def refused(self, code: str) -> None:
+        """A request, or a connection, was refused with this code of ``tcsql.errors``."""
+        self.refusals[code] += 1
+
+    def harvested(self, answered: Counter[str], rows: int) -> None:
+        """Answers, by operation, that were counted elsewhere since the last harvest, and rows in them."""
+        for operation, count in answered.items():
+            self.requests[operation, 200] += count
+            self.known[operation] += count
+        self.rows_sent += rows
+        self.known_sample.spread(self.latency.setdefault("known", Histogram()), answered.total())
 
     def plain(self) -> dict[str, object]:
         """All of it as plain data, for ``/status``."""
@@ -111,6 +192,7 @@ class Metrics:
         return {
             "requests": requests,
             "latency_s": {operation: histogram.plain() for operation, histogram in sorted(self.latency.items())},
+            "refusals": dict(sorted(self.refusals.items())),
             "rows_sent": self.rows_sent,
             "rows_written": self.rows_written,
         }
