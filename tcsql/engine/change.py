@@ -2,6 +2,9 @@
 
 ``check`` turns changes into a Batch: full rows settled, before-images kept, every refusal made. A batch is
 plain data, so it can be applied, reverted, made durable, logged and sent elsewhere without asking anything.
+
+``within`` of a row change: all rows that it reads, makes, replaces, changes or removes must meet that filter, else
+``check`` refuses the change with RowForbidden; None costs nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ class Upsert:
     table: str
     rows: Sequence[Row]
     trusted: bool = False
+    within: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,13 @@ class PutRows:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Merge ``values`` into every row that matches."""
+    """Merge ``values`` into every row that matches. ``budget_rows``: what the search may examine, if not as usual."""
 
     table: str
     where: Filter
     values: Row
+    within: Filter | None = None
+    budget_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ class Delete:
 
     table: str
     where: Filter
+    within: Filter | None = None
+    budget_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +160,12 @@ IndexChange = CreateIndex | DropIndex | RenameIndex | AllowIndex
 SchemaChange = CreateTable | DropTable | RenameTable | Truncate | AddColumn | DropColumn | RenameColumn | IndexChange
 RowChange = Upsert | PutRows | Update | Delete | DeleteKeys
 Change = RowChange | SchemaChange
+
+
+def budget_of(change: RowChange, most: int) -> int:
+    """The rows that the search of a change may examine, ``most`` at most."""
+    own = change.budget_rows if isinstance(change, (Update, Delete)) else None
+    return most if own is None else min(own, most)
 
 
 class RowOp(NamedTuple):

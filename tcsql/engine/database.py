@@ -24,6 +24,7 @@ from tcsql.engine.change import (
     SchemaChange,
     Tally,
     Update,
+    budget_of,
 )
 from tcsql.engine.executor import Executor, PinnedExecutor, Work
 from tcsql.engine.explain import advice, explain
@@ -137,7 +138,7 @@ class Database:
         while True:
             table = self.table(change.table)
             table.schema.require(filter_columns(change.where))
-            steps = batch_of(table, self._planner(table), Work(self.query_budget_rows), change, now)
+            steps = batch_of(table, self._planner(table), Work(budget_of(change, self.query_budget_rows)), change, now)
             if (batch := (yield from lasting(self._tables, table, steps))) is not None:
                 return batch[0]
 
@@ -150,7 +151,7 @@ class Database:
             writer = writers.get(change.table)
             if writer is None:
                 table = self.table(change.table)
-                executor = Executor(table, self._planner(table), Work(self.query_budget_rows))
+                executor = Executor(table, self._planner(table), Work(budget_of(change, self.query_budget_rows)))
                 writer = writers[change.table] = RowWriter(table, executor, now)
             if isinstance(change, (Update, Delete)):
                 writer.table.schema.require(filter_columns(change.where))

@@ -100,6 +100,16 @@ class Filter:
     def matches_everything(self) -> bool:
         return not self.any_of or any(not conjunction for conjunction in self.any_of)
 
+    def within(self, other: Filter) -> Filter:
+        """Rows that satisfy both: the other's conditions stand behind those of each conjunction.
+
+        >>> Filter().within(Filter(((Condition("a", Operator.NUMEQ, "1"),),))).any_of[0][0].column
+        'a'
+        """
+        if not other.any_of:
+            return self
+        return Filter(tuple(own + added for own in self.any_of or ((),) for added in other.any_of))
+
 
 @dataclass(frozen=True, slots=True)
 class Select:

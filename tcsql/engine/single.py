@@ -63,7 +63,7 @@ class SingleInserts:
         if len(changes) != 1:
             return None
         change = changes[0]
-        if type(change) is not Upsert or change.trusted or len(change.rows) != 1:
+        if type(change) is not Upsert or change.trusted or len(change.rows) != 1 or change.within is not None:
             return None
         table = tables.get(change.table)
         return self.of(table).batch(change.rows[0]) if table is not None else None

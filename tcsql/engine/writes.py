@@ -26,16 +26,16 @@ from tcsql.engine.change import (
     Update,
     Upsert,
 )
-from tcsql.engine.conditions import filter_test
+from tcsql.engine.conditions import check_patterns, filter_test
 from tcsql.engine.evolution import implicit_default
 from tcsql.engine.executor import Executor, Steps
-from tcsql.engine.query import Filter
+from tcsql.engine.query import Filter, filter_columns
 from tcsql.engine.rows import decode, encode, encode_many
 from tcsql.engine.schema import Column, TableSchema, now_text
 from tcsql.engine.table import Table
 from tcsql.engine.tracking import untrack
 from tcsql.engine.values import JsonValue, PKey
-from tcsql.errors import InvalidValue
+from tcsql.errors import InvalidValue, RowForbidden
 
 _MISSING: Final = object()
 
@@ -106,15 +106,19 @@ class RowWriter:
         """Whole rows; raises InvalidValue or UnknownColumn with the number of the row when there are several."""
         self._unfold()
         settle = _Settler(self._schema, change.trusted, self._now)
+        within = None if change.within is None else RowsWithin(self._schema, change.within)
         if len(change.rows) >= MANY_ROWS:
             found = settled(self._schema, change.rows, change.trusted, settle.default, self.auto_increment)
             if found is not None:
+                if within is not None:
+                    for place, (pkey, row) in enumerate(zip(found.pkeys, found.rows, strict=True)):
+                        within.require(self._current(pkey), row, place + 1)
                 self._put_many(found)
                 return
         for place, given in enumerate(change.rows):
             try:
-                self._upsert_one(settle, given)
-            except InvalidValue as error:
+                self._upsert_one(settle, given, within)
+            except (InvalidValue, RowForbidden) as error:
                 if len(change.rows) > 1:
                     error.extra.setdefault("row", place + 1)
                 raise
@@ -137,7 +141,7 @@ class RowWriter:
         self._put_many(Settled(list(change.pkeys), data, int(highest or 0), has_generated_keys=False, values=values))
         self._only_changes = False
 
-    def _upsert_one(self, settle: _Settler, given: Row) -> None:
+    def _upsert_one(self, settle: _Settler, given: Row, within: RowsWithin | None) -> None:
         if not self._schema.by_name.keys() >= given.keys():
             given = settle.with_real_names(given)
         counter = self._schema.auto_increment_column
@@ -148,7 +152,10 @@ class RowWriter:
             value = row[counter.name]
             assert isinstance(value, int)
             self.auto_increment = max(self.auto_increment, value + 1)
-        self._put(self._schema.pkey_of(row), encode(row))
+        pkey, data = self._schema.pkey_of(row), encode(row)
+        if within is not None:
+            within.require(self._current(pkey), data)
+        self._put(pkey, data)
 
     def _put(self, pkey: PKey, row: bytes) -> None:
         current = self._current(pkey)
@@ -195,14 +202,21 @@ class RowWriter:
             if column.name in values:
                 raise InvalidValue(f'column "{column.name}" is given twice')
             values[column.name] = _client_value(column, given)
-        for pkey, data in (yield from self._matching(change.where)):
+        within = None if change.within is None else RowsWithin(self._schema, change.within)
+        where = change.where if within is None else within.narrowed(change.where)
+        for pkey, data in (yield from self._matching(where)):
+            after = encode({**decode(data), **values})
+            if within is not None:
+                within.require(data, after)
             self.updated += 1
-            self._set(pkey, encode({**decode(data), **values}))
+            self._set(pkey, after)
 
     def delete(self, change: Delete) -> Steps:
         """Remove every matching row; yields while it searches."""
         self._unfold()
-        for pkey, _ in (yield from self._matching(change.where)):
+        within = None if change.within is None else RowsWithin(self._schema, change.within)
+        where = change.where if within is None else within.narrowed(change.where)
+        for pkey, _ in (yield from self._matching(where)):
             self.deleted += 1
             self._set(pkey, None)
 
@@ -228,6 +242,30 @@ class RowWriter:
             afters = ((pkey, op.after) for pkey, op in overlaid.items())
             found.extend((pkey, after) for pkey, after in afters if after is not None and test(decode(after)))
         return found
+
+
+class RowsWithin:
+    """The filter that rows of a change have to meet, before it and after it. 0.7 us a row; raises RowForbidden."""
+
+    def __init__(self, schema: TableSchema, within: Filter) -> None:
+        if not schema.by_name.keys() >= {name for name in filter_columns(within) if name is not None}:
+            raise RowForbidden("the filter of this key does not fit the table any more", "ask whoever made the key")
+        check_patterns(within)
+        self._within = within
+        self._test = filter_test(schema, within)
+
+    def narrowed(self, where: Filter) -> Filter:
+        """What a search has to find instead of ``where``."""
+        return where.within(self._within)
+
+    def require(self, before: bytes | None, after: bytes, place: int | None = None) -> None:
+        """Refuse a row that is written, or the one that it takes the place of; ``place``: which of several rows."""
+        if not (self._test(decode(after)) and (before is None or self._test(decode(before)))):
+            raise RowForbidden(
+                "the row, or the one that it would replace, is not among those that this key may write",
+                "nothing was done",
+                **({} if place is None else {"row": place}),
+            )
 
 
 class _Settler:
