@@ -47,10 +47,11 @@ class KeyFile:
         self.path = directory / NAME
         self._lock_path = directory / LOCK_NAME
         self._mark: _Mark = None
+        self._failed: tuple[_Mark, str] | None = None
 
     def read(self) -> Keys | None:
         """The keys; None: none was ever made. Raises SetupError when nobody can tell, or others can read the file."""
-        self._mark = self._look()
+        mark = self._look()
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -59,30 +60,46 @@ class KeyFile:
                     f"{self.path} is gone, and keys have been made",
                     f"restore it, or make another key: tcsql key make; to have no keys again, remove {LOCK_NAME} too",
                 ) from None
+            self._mark = mark
             return None
         except OSError as error:
             raise self._unreadable(error) from None
         with open(descriptor, "rb") as file:
             self._check(os.fstat(descriptor))
             try:
-                return ring_of(file.read(_MOST_BYTES).decode("utf-8"), str(self.path))
+                ring = ring_of(file.read(_MOST_BYTES).decode("utf-8"), str(self.path))
             except OSError as error:
                 raise self._unreadable(error) from None
             except UnicodeDecodeError as error:
                 raise SetupError(f"{self.path} is damaged: it is not UTF-8 at byte {error.start}") from None
+        self._mark = mark
+        return ring
 
     def look(self) -> Keys | None:
-        """The keys, if the file is another than at the last look; what cannot be read is logged, once, and left."""
-        if self._look() == self._mark:
+        """The keys, if the file is another than at the last look.
+
+        What cannot be read is left as it was, tried again at the next look, and logged once for each change.
+        """
+        mark = self._look()
+        if mark == self._mark:
             return None
         try:
             ring = self.read()
         except SetupError as error:
-            logger.error("the keys stay what they were: %s (%s)", error.message, error.hint)  # noqa: TRY400  # no bug: no traceback
+            self._complain(mark, error)
             return None
         if ring is None:
-            logger.error("the keys stay what they were: %s is gone", self.path)
+            self._complain(mark, SetupError(f"{self.path} is gone", "restore it, or restart to have no keys again"))
+        elif self._failed is not None:
+            self._failed = None
+            logger.warning("the keys can be read again")
         return ring
+
+    def _complain(self, mark: _Mark, error: SetupError) -> None:
+        failed = mark, error.message
+        if failed != self._failed:
+            self._failed = failed
+            logger.error("the keys stay what they were: %s (%s)", error.message, error.hint)
 
     def change(self, make: Callable[[Keys], Keys]) -> Keys:
         """Put other keys in the place of those that are there, whole or not at all; gives them. Raises SetupError."""

@@ -53,6 +53,7 @@ class Access:
         self._clock = clock
         self._callers: dict[str, tuple[Key, Caller]] = {}
         self._listeners: list[Callable[[], None]] = []
+        self._notes: list[Callable[[str, Key], None]] = []
         self._ended = 0 if ring is None else ring.ended(clock())
 
     @property
@@ -80,10 +81,16 @@ class Access:
         """Call back whenever a caller that was given before may not be what it was."""
         self._listeners.append(callback)
 
+    def on_key(self, callback: Callable[[str, Key], None]) -> None:
+        """Call back with what was done to which key, as ``changes`` says it."""
+        self._notes.append(callback)
+
     def replace(self, ring: Keys) -> None:
         """Take other keys from now on."""
         for what, key in changes(self._ring, ring):
-            logger.warning("key %s (%s) was %s", key.id, key.name, what)
+            logger.warning("a key was %s", what, extra={"key": key.id, "key_name": key.name})
+            for note in self._notes:
+                note(what, key)
         self._ring = ring
         self._callers = {key.id: kept for key in ring if (kept := self._callers.get(key.id)) and kept[0] == key}
         self._ended = ring.ended(self._clock())
@@ -100,7 +107,11 @@ class Access:
         """Look once a second, until cancelled; a disk that is slow keeps nobody waiting."""
         while True:
             await asyncio.sleep(LOOK_S)
-            ring = await asyncio.to_thread(file.look)
+            try:
+                ring = await asyncio.to_thread(file.look)
+            except RuntimeError as error:  # no thread can be started; a key that is revoked then must be, later
+                logger.error("the keys cannot be looked at now: %s", error)  # noqa: TRY400  # no bug: no traceback
+                continue
             if ring is not None:
                 self.replace(ring)
             self.look()
