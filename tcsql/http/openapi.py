@@ -235,7 +235,7 @@ def _replies(*bodies: dict[str, str]) -> dict[str, Any]:
         "200": {
             "description": "done",
             "headers": {f"TCSQL-{name}": {"$ref": f"#/components/headers/{name}"} for name in _headers()},
-            "content": {"application/json": {"schema": {"oneOf": list(bodies)}}},
+            "content": {"application/json": {"schema": {"anyOf": list(bodies)}}},
         }
     }
     by_status: dict[int, list[str]] = {}
