@@ -24,12 +24,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 import uvloop
 
+from tcsql import ending
 from tcsql.access.keyfile import KeyFile
 from tcsql.configuration import memory_bytes
 from tcsql.engine.database import Database
@@ -43,6 +45,7 @@ from tcsql.http.following import NO_FOLLOWERS
 from tcsql.http.guard import ANY_HOST, Guard, is_public
 from tcsql.logs import configure_logging, not_default
 from tcsql.metrics import Metrics
+from tcsql.process import fill_standard_streams, most_connections
 from tcsql.replication.followers import Followers
 from tcsql.replication.position import Position
 from tcsql.replication.workerclient import SourceProcess
@@ -81,13 +84,24 @@ def run(
 
     ``base``: the directory that paths of sources are relative to; ``announce`` gets the lines for people.
     """
+    fill_standard_streams()
     configure_logging(settings.log_level)
     memory.tune_process()
+    settings = _fitting(settings)
     keys = KeyFile(Path(settings.data))
     access = Access(keys.read())
     with contextlib.closing(listen(settings)) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         server = Server(settings, sources, base, listener, announce, access=access, keys=keys)
         runner.run(server.serve())
+
+
+def _fitting(settings: Settings) -> Settings:
+    """The settings, with as many connections as this process may have descriptors for."""
+    most = most_connections(settings.max_connections)
+    if most < settings.max_connections:
+        told = (most, settings.max_connections)
+        logger.warning("max_connections is %d instead of %d: the limit of open files (ulimit -n) is too low", *told)
+    return replace(settings, max_connections=most)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -143,6 +157,7 @@ class Server:
         self._listener = listener
         self._announce = announce
         self._stopping = False
+        self._hurried = asyncio.Event()
         self._recovered = (0, 0)
         self._recovery_s = 0.0
         self._maintenance: asyncio.Task[None] | None = None
@@ -172,6 +187,8 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
+        # a terminal that is closed is no reason to end
+        loop.add_signal_handler(signal.SIGHUP, logger.info, "SIGHUP: nothing to do, settings are read at the start")
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
         sweeping = asyncio.create_task(self._lanes.sweep())
         watching = asyncio.create_task(self._access.watch(self._keys))
@@ -199,7 +216,7 @@ class Server:
                 try:
                     await self._stop_following()
                 finally:
-                    store.close()
+                    await ending.close(store, self._hurried)
 
     @property
     def url(self) -> str:
@@ -277,7 +294,9 @@ class Server:
             logger.warning("a follower did not stop in time; what it had made durable is kept")
 
     def _on_signal(self) -> None:
-        self._uvicorn.force_exit = self._stopping  # the second signal
+        if self._stopping:  # the second signal
+            self._uvicorn.force_exit = True
+            self._hurried.set()
         self._stop()
 
     def _stop(self) -> None:

@@ -45,6 +45,8 @@ LAYERS = {
     "tcsql.memcached": 4,
     "tcsql.replication": 4,
     "tcsql.schemafile": 4,
+    "tcsql.process": 0,
+    "tcsql.ending": 4,
     "tcsql.server": 5,
     "tcsql.cli": 6,
     "tcsql.__main__": 7,

@@ -188,6 +188,7 @@ def end_with(sock: socket.socket) -> None:
 def main() -> None:
     """Run with the socket whose number is the only argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         end_with(sock)
         with contextlib.suppress(

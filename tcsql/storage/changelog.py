@@ -111,10 +111,15 @@ class LogBounds:
 
     def added(self, new: Record, cut: int | None) -> None:
         """Take note of a committed record and of the cut that went with it."""
-        while cut is not None and self._records and self._records[0].lsn <= cut:
-            old = self._records.popleft()
-            self.changes -= old.changes
-            self.bytes -= old.bytes
+        if cut is not None:
+            self.cut(cut)
         self._records.append(new)
         self.changes += new.changes
         self.bytes += new.bytes
+
+    def cut(self, lsn: int) -> None:
+        """Take note that everything up to ``lsn`` is gone."""
+        while self._records and self._records[0].lsn <= lsn:
+            old = self._records.popleft()
+            self.changes -= old.changes
+            self.bytes -= old.bytes

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -29,15 +30,24 @@ SWITCH_INTERVAL_S: Final = 0.000_5
 GROUP_OPS: Final = 5_000
 
 
+#: Work on the file that is no group: done before the next one.
+Errand = Callable[[], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a group: durable up to ``lsn``, or failed. ``stopped``: the thread has ended."""
+    """What became of a group: durable up to ``lsn``, or failed. ``stopped``: the thread has ended.
+
+    ``seconds`` and ``ops``: how long its transaction took, and the row operations in it; None, it was no transaction.
+    """
 
     lsn: int = 0
     error: TCSQLError | None = None
     #: The group was written, and only writing the log back failed.
     after_commit: bool = False
     stopped: bool = False
+    seconds: float | None = None
+    ops: int = 0
 
 
 class Committer:
@@ -50,7 +60,7 @@ class Committer:
         self._write = write
         self._rest = rest
         self._notify = notify
-        self._queue: SimpleQueue[list[Ticket] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Ticket] | Errand | None] = SimpleQueue()
         self._resumed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tcsql-committer", daemon=True)
 
@@ -63,6 +73,10 @@ class Committer:
     def hand_over(self, tickets: list[Ticket]) -> None:
         """Queue batches in lsn order; an empty list asks for new lsns only, and tries whether the disk takes them."""
         self._queue.put(tickets)
+
+    def send(self, errand: Errand) -> None:
+        """Have something done between two groups; forgotten when a group fails before."""
+        self._queue.put(errand)
 
     def stop(self) -> None:
         """Write what is queued, then end; the last outcome says ``stopped``."""
@@ -97,7 +111,8 @@ class Committer:
 
     def _gather(self) -> tuple[list[Ticket] | None, bool]:
         """Everything that waits, up to a bound; blocks until there is something. (None, True): only to stop."""
-        group = self._queue.get()
+        while callable(group := self._queue.get()):
+            self._run_errand(group)
         if group is None:
             return None, True
         ops = sum(ticket.ops for ticket in group)
@@ -108,11 +123,21 @@ class Committer:
                 break
             if more is None:
                 return group, True
+            if callable(more):
+                self._run_errand(more)
+                continue
             ops += sum(ticket.ops for ticket in more)
             group += more
         return group, False
 
+    def _run_errand(self, errand: Errand) -> None:
+        try:
+            errand()
+        except TCSQLError as error:
+            self._report(Outcome(error=error, after_commit=True))
+
     def _commit(self, group: list[Ticket]) -> None:
+        started = time.perf_counter()
         try:
             self._write(group)
         except TCSQLError as error:
@@ -122,7 +147,9 @@ class Committer:
             # A bug of ours. Nobody may wait for ever, and the store must not go on: then let it be seen.
             self._fail(Outcome(error=OutcomeUnknown("a write failed for an unexpected reason", "see the log")))
             raise
-        self._report(Outcome(lsn=group[-1].lsn if group else 0))
+        seconds = time.perf_counter() - started
+        ops = sum(ticket.ops for ticket in group)
+        self._report(Outcome(lsn=group[-1].lsn if group else 0, seconds=seconds, ops=ops))
         try:
             self._rest()
         except TCSQLError as error:

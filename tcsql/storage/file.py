@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,9 @@ import apsw
 from tcsql.errors import OutcomeUnknown
 from tcsql.storage import fileformat, wal
 from tcsql.storage.changelog import LogBounds, Record
+from tcsql.storage.retention import MARKS, WIPE_S, Ages, Keeping
 from tcsql.storage.sqlite import (
+    BUSY_MS,
     State,
     connect,
     read_meta,
@@ -104,6 +107,9 @@ class StoreFile:
         #: An upper bound of the pages in the log; infinite until it was counted.
         self._most_frames = math.inf
         self._has_begun = False
+        self._keeping = Keeping()
+        self._ages: Ages | None = None
+        self._wiped_s = -math.inf
         #: Tables with a temporary view that takes a whole transaction.
         self._groups: set[int] = set()
         with reading("the store cannot be opened"):
@@ -128,6 +134,20 @@ class StoreFile:
         self.positions = read_positions(self.connection)
         records = self.connection.execute("SELECT lsn, ops, octet_length(payload) FROM changes ORDER BY lsn")
         self._log = LogBounds(*log_limits, map(Record._make, records))
+
+    def keep(self, keeping: Keeping) -> None:
+        """What is kept for how long; before the first transaction. Raises StoreDamaged, SetupError."""
+        self._keeping = keeping
+        with reading("the store cannot be opened"):
+            self.connection.pragma("secure_delete", "ON" if keeping.secure_delete else "OFF")
+            if keeping.change_log_s and self._logs:
+                stored = read_meta(self.connection).get(MARKS)
+                self._ages = Ages(keeping.change_log_s, stored, self.state.lsn, keeping.clock())
+
+    @property
+    def wipes(self) -> bool:
+        """Whether the write-ahead log is emptied now and then: after a crash there may be none."""
+        return self._keeping.secure_delete
 
     # --- transactions ---------------------------------------------------------------------------------------
 
@@ -298,6 +318,42 @@ class StoreFile:
                 self._most_frames = 0
         except apsw.Error as error:
             raise write_error(error, self.connection.system_errno) from error
+
+    def tidy(self) -> None:
+        """Forget what is too old, and leave nothing of what is gone; once a second. Raises as ``write`` does."""
+        if self._ages is not None and self._has_begun:
+            cut = self._ages.look(self.state.lsn, self._keeping.clock())
+            if cut is not None or self._ages.is_news:
+                self._forget(self._ages, cut)
+        now_s = time.monotonic()
+        if self.wipes and now_s - self._wiped_s >= WIPE_S:
+            self._wiped_s = now_s
+            self._wipe()
+
+    def _forget(self, ages: Ages, cut: int | None) -> None:
+        floor = self.state.log_floor if cut is None else max(cut, self.state.log_floor)
+        state = State(self.state.lsn, self.state.ceiling, floor, clean=False)
+        with self._atomic():
+            self.connection.execute("DELETE FROM changes WHERE lsn <= ?", (floor,))
+            self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (MARKS, ages.stored()))
+            self._write_state(state)
+        ages.is_news = False
+        self.state = state
+        self._log.cut(floor)
+        self._most_frames = math.inf
+
+    def _wipe(self) -> None:
+        """Write the log back and leave none of it. Somebody who reads (a backup) puts it off, and nobody waits."""
+        self.connection.set_busy_timeout(0)
+        try:
+            if _size(wal.log_path(self.path)):
+                self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return
+        except apsw.Error as error:
+            raise write_error(error, self.connection.system_errno) from error
+        finally:
+            self.connection.set_busy_timeout(BUSY_MS)
 
     def file_bytes(self) -> tuple[int, int]:
         """Bytes of the file and of its log."""

@@ -19,7 +19,8 @@ class StoreOptions:
     """``durability``: the level of writes that ask for none. ``interval_ms``: how long INTERVAL may wait.
 
     ``change_log``: row changes kept for live streams that resume, 0 switches the log off;
-    ``change_log_bytes`` bounds it as well. ``memory_limit``: bytes; None: 80 % of what the machine or cgroup has.
+    ``change_log_bytes`` bounds it as well, ``change_log_s`` by age (0: it does not); ``secure_delete``: what is deleted
+    is overwritten in the file. ``memory_limit``: bytes; None: 80 % of what the machine or cgroup has.
     ``auto_index``: whether indexes that queries miss are made. ``clock``: what CURRENT_TIMESTAMP reads. ``vfs``: the
     name of a SQLite VFS, for fault tests.
     """
@@ -28,6 +29,8 @@ class StoreOptions:
     interval_ms: int = 1_000
     change_log: int = 100_000
     change_log_bytes: int = 64 << 20
+    change_log_s: int = 0
+    secure_delete: bool = False
     memory_limit: int | None = None
     auto_index: bool = True
     clock: Callable[[], datetime] = utc_now

@@ -97,8 +97,11 @@ def begin(file: StoreFile) -> NoSpace | None:
 
 
 def _notes(file: StoreFile) -> tuple[str, ...]:
-    if file.state.clean or file.file_bytes()[1]:
+    if file.state.clean:
         return ()
+    if file.file_bytes()[1]:
+        torn = wal.torn_frames(wal.log_path(file.path), file.log_frames())
+        return (f"the crash cut a transaction short: {torn} pages of it are dropped",) if torn else ()
     return ("the last stop was not clean, but there is no write-ahead log: was it written back by another program?",)
 
 

@@ -24,7 +24,7 @@ from tcsql.storage.lock import NO_SPACE
 #: Statements kept prepared by a connection: two kinds of nine sizes, for a dozen tables.
 _STATEMENTS: Final = 256
 #: How long another program may hold a lock on the file before a write gives up.
-_BUSY_MS: Final = 5_000
+BUSY_MS: Final = 5_000
 
 Key = int | str
 
@@ -65,7 +65,7 @@ class StoredTable:
 
 def connect(path: Path, flags: int, vfs: str | None = None) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=_STATEMENTS)
-    connection.set_busy_timeout(_BUSY_MS)
+    connection.set_busy_timeout(BUSY_MS)
     return connection
 
 

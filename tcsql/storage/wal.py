@@ -44,6 +44,28 @@ def damage(log: Path, valid_frames: int) -> str | None:
         return None
 
 
+def torn_frames(log: Path, valid_frames: int) -> int:
+    """Pages behind the valid end that belong to a transaction which the crash cut short; for people.
+
+    Such a transaction was never acknowledged, unless one bit of it changed afterwards: of the last one, nothing tells
+    the two apart.
+    """
+    try:
+        with log.open("rb") as file:
+            head = file.read(HEADER.size)
+            if len(head) < HEADER.size or not _header_is_valid(head):
+                return 0
+            page_bytes, _, *salts = HEADER.unpack(head)[2:6]
+            size = FRAME.size + page_bytes
+            found = 0
+            file.seek(HEADER.size + valid_frames * size)
+            while len(frame := file.read(size)) >= FRAME.size:
+                found += [*FRAME.unpack(frame[: FRAME.size])[2:4]] == salts
+            return found if found and _count_valid(file) <= valid_frames else 0
+    except FileNotFoundError:
+        return 0
+
+
 def _suspicion(file: BinaryIO, valid_frames: int) -> str | None:
     head = file.read(HEADER.size)
     if len(head) < HEADER.size or not any(head):
