@@ -14,13 +14,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from tcsql.engine.change import Delete, Row, Tally, Update, Upsert
 from tcsql.engine.schema import TableSchema
-from tcsql.errors import BadRequest, CallerError, PayloadTooLarge, TCSQLError, UnknownTable
+from tcsql.errors import BadRequest, CallerError, OperatorError, PayloadTooLarge, TCSQLError, UnknownTable
 from tcsql.http import render
 from tcsql.http.bodies import LineSplitter, RowReader, json_value, looks_like_json, unwrapped
 from tcsql.http.grammar import DeleteRequest, Grammar, InsertRequest, ReadRequest, Request, UpdateRequest
@@ -168,8 +167,8 @@ class Writer:
                 await load.feed(piece)
             await load.finish()
         except TCSQLError as error:
-            await load.settle()
-            raise _at_line(error, load) from None
+            first = await load.settle(error)
+            raise _at_line(first, load) from None
         return Written("bulk", render.inserted(load.tally, load.lsn, load.lines), load.lsn, load.applied)
 
 
@@ -228,10 +227,11 @@ class _BulkLoad:
         #: Lines to be applied, and which lines of the stream they are.
         self._held: list[bytes] = []
         self._numbers: list[int] = []
-        self._tickets: deque[tuple[Ticket, int]] = deque()
+        #: Each with its rows and the line of the first.
+        self._tickets: deque[tuple[Ticket, int, int]] = deque()
         self._counts = [0, 0]
         self._last_insert_id: int | None = None
-        #: Lines read, rows durable, the line that was refused, the lsn of the last durable chunk.
+        #: Lines read, rows durable, the first line that was refused, the lsn of the last durable chunk.
         self.lines = self.applied = self.bad_line = 0
         self.lsn = store.durable_lsn
 
@@ -249,11 +249,16 @@ class _BulkLoad:
         while self._tickets:
             await self._wait_for_oldest()
 
-    async def settle(self) -> None:
-        """After a refusal: learn how much of what is under way becomes durable."""
+    async def settle(self, error: TCSQLError) -> TCSQLError:
+        """After a refusal: learn how much of what is under way becomes durable; the refusal of the first line."""
         while self._tickets:
-            with suppress(TCSQLError):  # the first refusal is the one that is reported
+            line = self.bad_line
+            try:
                 await self._wait_for_oldest()
+            except TCSQLError as another:
+                if self.bad_line != line:
+                    error = another
+        return error
 
     async def _take(self, lines: Sequence[bytes]) -> None:
         start = 0
@@ -286,8 +291,11 @@ class _BulkLoad:
         numbers, self._numbers = self._numbers, []
         if not held:
             return
+        while self._tickets and self._tickets[-1][0].settled:
+            await self._wait_for_oldest()  # refused: what comes behind it must not be stored without it
+        await self._store.room()
         try:
-            self._submit(self._reader.lines(held))
+            self._submit(self._reader.lines(held), numbers[0])
         except CallerError:
             self._apply_one_by_one(zip(numbers, held, strict=True))
         while len(self._tickets) > CHUNKS_AHEAD:
@@ -298,15 +306,24 @@ class _BulkLoad:
         """A refused chunk changed nothing; line by line it is applied up to the one that is refused."""
         for number, line in held:
             self.bad_line = number
-            self._submit([self._reader.line(line)])
+            self._submit([self._reader.line(line)], number)
         self.bad_line = 0
 
-    def _submit(self, rows: list[Row]) -> None:
-        self._tickets.append((self._store.submit([Upsert(self._table, rows, self._trusted)]), len(rows)))
+    def _submit(self, rows: list[Row], line: int) -> None:
+        try:
+            ticket = self._store.submit([Upsert(self._table, rows, self._trusted)])
+        except OperatorError:
+            self.bad_line = self.bad_line or line  # unless a chunk before it turns out to be refused
+            raise
+        self._tickets.append((ticket, len(rows), line))
 
     async def _wait_for_oldest(self) -> None:
-        ticket, rows = self._tickets.popleft()
-        await ticket.wait()
+        ticket, rows, line = self._tickets.popleft()
+        try:
+            await ticket.wait()
+        except TCSQLError:
+            self.bad_line = min(self.bad_line or line, line)
+            raise
         self.applied += rows
         self.lsn = max(self.lsn, ticket.lsn)
         self._counts[0] += ticket.tally.inserted

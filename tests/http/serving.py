@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,10 +119,14 @@ def _line(process: subprocess.Popen[bytes]) -> str:
 
 @contextlib.contextmanager
 def serving(
-    data: Path, *flags: str, ready: bool = True, variables: Mapping[str, str] | None = None
+    data: Path,
+    *flags: str,
+    ready: bool = True,
+    variables: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[Running]:
-    """A server on a free port; ended with the block."""
-    arguments = command("serve", "--data", str(data), "--port", "0", *flags)
+    """A server on a free port; ended with the block. ``within``: a command that becomes it, as nsenter does."""
+    arguments = [*within, *command("serve", "--data", str(data), "--port", "0", *flags)]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             arguments, stdout=subprocess.PIPE, stderr=errors, env=environment(**variables or {}), cwd=data.parent
