@@ -12,6 +12,7 @@ from tcsql import __version__
 from tcsql.cli.config import config
 from tcsql.cli.demo import demo
 from tcsql.cli.dump import dump
+from tcsql.cli.key import key
 from tcsql.cli.load import load
 from tcsql.cli.mysql_server import mysql
 from tcsql.cli.query import explain, query
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 for command in (serve, load, dump, query, explain, check, backup, config, demo):
     app.command(epilog=EXIT_CODES)(command)
+app.add_typer(key, epilog=EXIT_CODES)
 app.add_typer(mysql, epilog=EXIT_CODES)
 
 
