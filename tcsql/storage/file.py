@@ -14,7 +14,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -26,9 +26,9 @@ from tcsql.storage import fileformat, wal
 from tcsql.storage.changelog import LogBounds, Record
 from tcsql.storage.retention import MARKS, WIPE_S, Ages, Keeping
 from tcsql.storage.sqlite import (
-    BUSY_MS,
     State,
     connect,
+    empty_log,
     read_meta,
     read_positions,
     read_state,
@@ -36,6 +36,7 @@ from tcsql.storage.sqlite import (
     reading,
     require_known_format,
     require_known_version,
+    rewrite,
     write_error,
 )
 from tcsql.storage.transaction import Entry, Transaction
@@ -107,7 +108,7 @@ class StoreFile:
         #: An upper bound of the pages in the log; infinite until it was counted.
         self._most_frames = math.inf
         self._has_begun = False
-        self._keeping = Keeping()
+        self.keeping = Keeping()
         self._ages: Ages | None = None
         self._wiped_s = -math.inf
         #: Tables with a temporary view that takes a whole transaction.
@@ -137,7 +138,7 @@ class StoreFile:
 
     def keep(self, keeping: Keeping) -> None:
         """What is kept for how long; before the first transaction. Raises StoreDamaged, SetupError."""
-        self._keeping = keeping
+        self.keeping = keeping
         with reading("the store cannot be opened"):
             self.connection.pragma("secure_delete", "ON" if keeping.secure_delete else "OFF")
             if keeping.change_log_s and self._logs:
@@ -147,7 +148,7 @@ class StoreFile:
     @property
     def wipes(self) -> bool:
         """Whether the write-ahead log is emptied now and then: after a crash there may be none."""
-        return self._keeping.secure_delete
+        return self.keeping.secure_delete
 
     # --- transactions ---------------------------------------------------------------------------------------
 
@@ -322,13 +323,14 @@ class StoreFile:
     def tidy(self) -> None:
         """Forget what is too old, and leave nothing of what is gone; once a second. Raises as ``write`` does."""
         if self._ages is not None and self._has_begun:
-            cut = self._ages.look(self.state.lsn, self._keeping.clock())
+            cut = self._ages.look(self.state.lsn, self.keeping.clock())
             if cut is not None or self._ages.is_news:
                 self._forget(self._ages, cut)
         now_s = time.monotonic()
         if self.wipes and now_s - self._wiped_s >= WIPE_S:
             self._wiped_s = now_s
-            self._wipe()
+            if _size(wal.log_path(self.path)):
+                self._or_refuse(empty_log)
 
     def _forget(self, ages: Ages, cut: int | None) -> None:
         floor = self.state.log_floor if cut is None else max(cut, self.state.log_floor)
@@ -342,19 +344,6 @@ class StoreFile:
         self._log.cut(floor)
         self._most_frames = math.inf
 
-    def _wipe(self) -> None:
-        """Write the log back and leave none of it. Somebody who reads (a backup) puts it off, and nobody waits."""
-        self.connection.set_busy_timeout(0)
-        try:
-            if _size(wal.log_path(self.path)):
-                self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
-            return
-        except apsw.Error as error:
-            raise write_error(error, self.connection.system_errno) from error
-        finally:
-            self.connection.set_busy_timeout(BUSY_MS)
-
     def file_bytes(self) -> tuple[int, int]:
         """Bytes of the file and of its log."""
         return self.path.stat().st_size, _size(wal.log_path(self.path))
@@ -365,13 +354,18 @@ class StoreFile:
             floor = self.state.log_floor if self._logs else last_lsn
             with self._atomic():
                 self._write_state(State(last_lsn, self.state.ceiling, floor, clean=True))
-            try:
-                self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            except apsw.Error as error:
-                raise write_error(error, self.connection.system_errno) from error
+            if self.wipes and self._has_begun:
+                rewrite(self.connection)
+            self._or_refuse(lambda connection: connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE))
             self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         finally:
             self.close()
+
+    def _or_refuse(self, work: Callable[[apsw.Connection], object]) -> None:
+        try:
+            work(self.connection)
+        except apsw.Error as error:
+            raise write_error(error, self.connection.system_errno) from error
 
     def close(self) -> None:
         """Close and leave file and log as they are, as after a crash."""

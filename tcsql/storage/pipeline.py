@@ -11,13 +11,16 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
 from queue import Empty
 from typing import Final, Protocol
 
 from tcsql.engine.database import Database
 from tcsql.errors import OutcomeUnknown, Overloaded, TCSQLError
+from tcsql.metrics import BATCH_BOUNDS, WAIT_BOUNDS_S, Histogram
 from tcsql.storage.committer import GROUP_OPS, Committer, Outcome
 from tcsql.storage.file import StoreFile
+from tcsql.storage.retention import LOOK_S
 from tcsql.storage.ticket import Level, Ticket
 
 #: Row operations pending above which a commit first waits: a disk slower than its writers, or a bulk load. 100 MB at
@@ -54,6 +57,10 @@ class Pipeline:
         self._committer: Committer | None = None
         self._committer_ended = False
         self._waiting = 0
+        self._looked_s = -inf
+        #: Of transactions: seconds, with the sync, and row operations in them.
+        self.commit_s = Histogram(WAIT_BOUNDS_S)
+        self.commit_ops = Histogram(BATCH_BOUNDS)
         #: From here on ``close`` collects the outcomes, maybe on a thread of its own.
         self._closing = False
 
@@ -117,6 +124,12 @@ class Pipeline:
             self._file.checkpoint()
         except TCSQLError as error:
             self._watcher.disk_failed(error)
+
+    def look_after(self, now_s: float) -> None:
+        """Have the file forget what is kept for a time only, once a second; ``now_s``: of a clock that never jumps."""
+        if self._file.keeping.is_on and self._file.rows_kept and now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            self._started_committer().send(self._file.tidy)
 
     def renew_reserve(self) -> None:
         """Have the committer reserve more lsns; it may take a while, and fail."""
@@ -201,6 +214,9 @@ class Pipeline:
         if outcome.stopped:
             self._committer_ended = True
         elif outcome.error is None:
+            if outcome.seconds is not None:
+                self.commit_s.add(outcome.seconds)
+                self.commit_ops.add(outcome.ops)
             self.settle_up_to(outcome.lsn)
             self._watcher.disk_works()
         elif outcome.after_commit:

@@ -97,7 +97,7 @@ def begin(file: StoreFile) -> NoSpace | None:
 
 
 def _notes(file: StoreFile) -> tuple[str, ...]:
-    if file.state.clean:
+    if file.state.clean or (file.wipes and not file.file_bytes()[1]):
         return ()
     if file.file_bytes()[1]:
         torn = wal.torn_frames(wal.log_path(file.path), file.log_frames())

@@ -6,6 +6,7 @@ checkpoints; all others are read-only. SQLite's errors become ours in ``reading`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _STATEMENTS: Final = 256
 BUSY_MS: Final = 5_000
 
 Key = int | str
+logger = logging.getLogger("tcsql.storage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,29 @@ def connect_reader(path: Path, vfs: str | None = None, immutable: bool = False) 
         return connect(path, apsw.SQLITE_OPEN_READONLY, vfs)
     uri = f"{path.absolute().as_uri()}?immutable=1"
     return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs=vfs)
+
+
+def empty_log(connection: apsw.Connection) -> None:
+    """Write the write-ahead log back and leave none of it; when somebody reads (a backup) nothing, and nobody waits."""
+    connection.set_busy_timeout(0)
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        return
+    finally:
+        connection.set_busy_timeout(BUSY_MS)
+
+
+def rewrite(connection: apsw.Connection) -> None:
+    """Write the whole file anew: a page that was split or merged may hold copies of rows that are gone.
+
+    What cannot be done (no space for a second copy) is left: nothing is lost by it. 1 s per 100 MB.
+    """
+    connection.pragma("temp_store", "FILE")  # beside the rows in memory there may be no room for them once more
+    try:
+        connection.execute("VACUUM")
+    except apsw.Error as error:
+        logger.warning("the store's file was not rewritten at the end, remains of deleted rows may stay: %s", error)
 
 
 # --- errors -------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from tcsql.engine.change import (
 )
 from tcsql.engine.database import Database
 from tcsql.errors import NoMemory, NoSpace, ReadOnly, Stopping, TCSQLError
+from tcsql.metrics import Histogram
 from tcsql.storage import memory, recovery
 from tcsql.storage.caretaker import Caretaker
 from tcsql.storage.changelog import LoggedChange
@@ -45,6 +46,7 @@ from tcsql.storage.ownership import Owners
 from tcsql.storage.pipeline import MOST_ROOM_S, Pipeline
 from tcsql.storage.queries import Queries
 from tcsql.storage.reader import ChangeReader, back_up
+from tcsql.storage.retention import Keeping
 from tcsql.storage.ticket import CLIENT, Committed, Level, Origin, Ticket
 from tcsql.storage.turns import Turn, in_slices
 from tcsql.storage.waiters import LsnWaiters
@@ -109,6 +111,7 @@ class Store(Queries):
             limits = (options.change_log, options.change_log_bytes)
             file = recovery.open_file(directory, options.durability is not Level.MEMORY, limits, options.vfs)
             try:
+                file.keep(Keeping(options.change_log_s, options.secure_delete))
                 found = recovery.load(file, database, progress)
                 error = recovery.begin(file)
             except BaseException:
@@ -311,6 +314,7 @@ class Store(Queries):
         while not self._closed:
             if self.condition.is_probe_due():
                 self._pipeline.renew_reserve()
+            self._pipeline.look_after(time.monotonic())
             elapsed_s = time.perf_counter() - looked_at
             if elapsed_s >= _MAINTAIN_IDLE_S:
                 looked_at += elapsed_s
@@ -357,6 +361,11 @@ class Store(Queries):
             "refused": self.condition.refused,
             "undone": self.condition.undone,
         }
+
+    @property
+    def commit_times(self) -> tuple[Histogram, Histogram]:
+        """Of the transactions since the start: seconds, and row operations in them."""
+        return self._pipeline.commit_s, self._pipeline.commit_ops
 
     async def drain(self) -> None:
         """Return when everything applied is durable or refused: ``close`` then has little left to do."""

@@ -370,7 +370,7 @@ def test_a_fault_while_opening_is_a_setup_error_and_changes_nothing(tmp_path: Pa
 def test_another_program_that_locks_the_file_is_no_lasting_trouble(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_MS", 50)
+    monkeypatch.setattr(sqlite, "BUSY_MS", 50)
 
     async def work(store: Store, disk: Disk) -> None:
         other = apsw.Connection(str(tmp_path / "tcsql.db"))

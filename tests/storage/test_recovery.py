@@ -257,7 +257,7 @@ def test_a_refused_store_is_unlocked_again(data: Path) -> None:
 def test_a_store_that_another_program_keeps_locked_is_told_apart_from_damage(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_MS", 50)
+    monkeypatch.setattr(sqlite, "BUSY_MS", 50)
     with editing(data) as connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("BEGIN EXCLUSIVE")
