@@ -35,6 +35,11 @@ class Rights:
     budget_rows: int | None = None
 
     @property
+    def is_partial(self) -> bool:
+        """Whether there may be tables, columns or rows that do not exist for this caller."""
+        return self.tables is not None or bool(self.columns or self.filters)
+
+    @property
     def is_limited(self) -> bool:
         """Whether anything is there that this caller must not see, or see as others do."""
         limits = (self.max_rows, self.budget_rows, self.tables)

@@ -35,6 +35,7 @@ class Operation:
 
     ``needs``: the scope, or None for what is open to everybody. ``changes``: rows, tables, or what an admin sees to.
     ``setting``: the option that may say another scope. ``by_token``: judged by the token of a source, not by a key.
+    ``whole``: tells of all tables and rows, or changes any: not for a key that is limited to some.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Operation:
     changes: bool = False
     setting: str = ""
     by_token: bool = False
+    whole: bool = False
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
@@ -59,16 +61,16 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         Operation("bulk", Scope.WRITE, changes=True),
         Operation("update", Scope.WRITE, changes=True),
         Operation("delete", Scope.WRITE, changes=True),
-        Operation("trusted", Scope.ADMIN, changes=True),
-        Operation("sql", Scope.ADMIN, changes=True),
+        Operation("trusted", Scope.ADMIN, changes=True, whole=True),
+        Operation("sql", Scope.ADMIN, changes=True, whole=True),
         Operation("hint", None, changes=True, by_token=True),
         Operation("status", Scope.READ, setting="status_scope"),
         Operation("openapi", Scope.READ, setting="openapi_scope"),
-        Operation("metrics", Scope.ADMIN, setting="metrics_scope"),
-        Operation("sources", Scope.ADMIN, setting="sources_scope"),
-        Operation("slow", Scope.ADMIN, setting="slow_scope"),
-        Operation("source", Scope.ADMIN, changes=True),
-        Operation("backup", Scope.ADMIN),
+        Operation("metrics", Scope.ADMIN, setting="metrics_scope", whole=True),
+        Operation("sources", Scope.ADMIN, setting="sources_scope", whole=True),
+        Operation("slow", Scope.ADMIN, setting="slow_scope", whole=True),
+        Operation("source", Scope.ADMIN, changes=True, whole=True),
+        Operation("backup", Scope.ADMIN, whole=True),
     )
 }
 

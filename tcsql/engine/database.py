@@ -35,13 +35,13 @@ from tcsql.engine.planner import KEY_ONLY_COST, Planner
 from tcsql.engine.prepared import PreparedQueries
 from tcsql.engine.query import Query, columns_of, filter_columns
 from tcsql.engine.result import Result
-from tcsql.engine.schema import TableSchema
+from tcsql.engine.schema import TableSchema, no_table
 from tcsql.engine.single import SingleInserts
 from tcsql.engine.slices import RESTARTS, explained, finish, lasting, restarting, run
 from tcsql.engine.status import table_status
 from tcsql.engine.table import Table
 from tcsql.engine.writes import RowWriter
-from tcsql.errors import TooCostly, UnknownTable, UnsupportedStatement, did_you_mean
+from tcsql.errors import TooCostly, UnsupportedStatement
 
 #: L-7: rows one query may examine.
 QUERY_BUDGET_ROWS = 2_000_000
@@ -71,7 +71,7 @@ class Database:
         """The table of that name; raises UnknownTable with the nearest one."""
         table = self._tables.get(name)
         if table is None:
-            raise UnknownTable(f'there is no table "{name[:64]}"', did_you_mean(name, self._tables))
+            raise no_table(name, self._tables)
         return table
 
     def schema(self, table: str) -> TableSchema:

@@ -26,9 +26,9 @@ from tcsql.engine.change import (
     Truncate,
 )
 from tcsql.engine.indexdefs import allow_index, check_index, create_index, drop_index, rename_index
-from tcsql.engine.schema import NAME, Column, TableSchema, now_text
+from tcsql.engine.schema import NAME, Column, TableSchema, no_table, now_text
 from tcsql.engine.values import JsonValue, Kind
-from tcsql.errors import InvalidValue, SchemaConflict, UnknownTable, did_you_mean
+from tcsql.errors import InvalidValue, SchemaConflict
 
 AlterChange = AddColumn | DropColumn | RenameColumn | IndexChange
 
@@ -46,7 +46,7 @@ def schema_part(change: SchemaChange, staged: dict[int, TableSchema], fresh: int
     if change.table not in ids:
         if isinstance(change, DropTable) and change.if_exists:
             return None
-        raise UnknownTable(f'there is no table "{change.table[:64]}"', did_you_mean(change.table, ids))
+        raise no_table(change.table, ids)
     table_id = ids[change.table]
     schema = staged[table_id]
     match change:

@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey
-from tcsql.errors import InvalidValue, UnknownColumn, did_you_mean
+from tcsql.errors import InvalidValue, UnknownColumn, UnknownTable, did_you_mean
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -202,6 +202,11 @@ class TableSchema:
         plain = {**data, "columns": tuple(columns), "indexes": indexes, "forbidden": forbidden}
         plain["history"] = history
         return cls(**{**plain, "primary_key": tuple(data["primary_key"]), "notes": tuple(data["notes"])})
+
+
+def no_table(name: str, known: Iterable[str]) -> UnknownTable:
+    """The refusal of a name that is no table's, with the nearest one of those that are known."""
+    return UnknownTable(f'there is no table "{name[:64]}"', did_you_mean(name, known))
 
 
 def now_text(column: Column, now: datetime) -> JsonValue:

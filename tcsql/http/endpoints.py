@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tcsql.engine.query import Count, Group, Query
+from tcsql.access.callers import Caller
+from tcsql.access.scopes import Scope
 from tcsql.engine.result import CountResult, Result
 from tcsql.errors import (
     CrossSite,
@@ -35,10 +36,12 @@ from tcsql.http.documents import DOCUMENTS, Documents
 from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
 from tcsql.http.grammar import ReadRequest
 from tcsql.http.guard import Guard
+from tcsql.http.judge import AT_ROOT, Judge, operation_of
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import Body, Disconnected, Head, Header, Reply, refusal
-from tcsql.http.opened import Opened, Serving
-from tcsql.http.parameters import READS, WRITES, of_query
+from tcsql.http.opened import Opened, Place, Serving
+from tcsql.http.parameters import READS, WRITES, Parameters, of_query
+from tcsql.http.views import read_operation
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.stalls import StallMeter
@@ -74,6 +77,7 @@ class Api:
         self.metrics = metrics
         self._settings = settings
         self._serving = Serving()
+        self._judge = Judge(settings)
         #: Answers what it has seen with other operands; empty until the store is open, and when the server stops.
         self.known = KnownQueries()
         self._documents = Documents(
@@ -82,7 +86,7 @@ class Api:
 
     def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
         """The store is recovered: from now on everything is answered."""
-        self._serving.opened = Opened(store, self._settings, followers)
+        self._serving.opened = Opened(store, self._settings, followers, self._judge, self.known)
 
     def stop(self) -> None:
         """Refuse what comes from now on; what runs finishes."""
@@ -101,25 +105,31 @@ class Api:
         operation = "select" if head.path == "/" else DOCUMENTS[head.path].operation
         try:
             if head.path != "/":
+                self._judge.require(operation, head.caller)
                 reply = self._documents.reply(head.path, head.caller)
             else:
                 state = self._serving.state()
-                body = self.known.body(head.query)
+                place = state.place(head.caller)
+                body = None if place.known is None else place.known.body(head.query)
                 if body is not None:
                     self.metrics.timed("known", time.perf_counter() - started)
                     return Reply(200, body, state.headers())
                 state.admission.admit()
                 if b"command=select" not in head.query:
                     return None  # a write, a refusal, or a spelling that the careful way reads
-                request = state.grammar.request(of_query(head.query))
+                parameters = of_query(head.query)
+                request = place.view.request(parameters, head.caller)
                 if not isinstance(request, ReadRequest) or request.explain or request.min_lsn is not None:
                     return None
-                operation = _operation(request.query)
-                found = state.store.query_now(request.query)
+                operation = read_operation(request.query)
+                try:
+                    found = state.store.query_now(request.query, place.view.budget_rows)
+                except TCSQLError as error:
+                    raise place.view.told(error) from None
                 if found is None:
                     return None
-                reply = self._page(state, found, request.bigint_text)
-                self._learn(state, head.query, request)
+                reply = self._page(state, place.view.shown(request, found), request.bigint_text)
+                self._learn(state, place, parameters, head.query, request)
         except TCSQLError as error:
             reply = _refused(head, error)
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
@@ -140,7 +150,7 @@ class Api:
             if is_hint(head.query) and len(body) <= self._settings.max_body_bytes:
                 self._done("hint", _hinted(state, head, body), started, done)
                 return True
-            submitted = state.writer.insert_now(head, body)
+            submitted = state.place(head.caller).writer.insert_now(head, body)
         except TCSQLError as error:
             self._done("refused", _refused(head, error), started, done)
             return True
@@ -169,18 +179,34 @@ class Api:
         self.metrics.answered(operation, reply.status, time.perf_counter() - started)
         done(reply)
 
-    def _learn(self, state: Opened, text: bytes, request: ReadRequest) -> None:
+    def _learn(self, state: Opened, place: Place, parameters: Parameters, text: bytes, request: ReadRequest) -> None:
         """Know the query string from now on, if its shape is prepared and its reply the usual one."""
-        if request.bigint_text:
+        if request.bigint_text or place.known is None or not place.view.can_learn(parameters, request):
             return
         prepared = state.store.database.prepared(request.query.table).find(request.query)
         if prepared is not None:
-            self.known.learn(text, request.query, prepared)
+            place.known.learn(text, request.query, prepared)
 
-    def refuse(self, error: TCSQLError) -> Reply:
-        """The reply to a request that the guard does not admit: nothing more is read from its sender."""
+    def refuse(self, error: TCSQLError, *, closes: bool = True) -> Reply:
+        """The reply to a request that the guard does not admit; ``closes``: nothing more is read from its sender."""
         self.metrics.requests["refused", error.status] += 1
-        return refusal(error, closes=True)
+        self.metrics.refused(error.code)
+        return refusal(error, closes=closes)
+
+    def known_for(self, caller: Caller) -> KnownQueries | None:
+        """The queries that this caller may ask as others with its rights have asked them; None: each is looked at.
+
+        Good until keys change, or the store is opened.
+        """
+        if self._serving.opened is not None:
+            return self._serving.opened.place(caller).known
+        return self.known if caller.has(Scope.READ) and not caller.rights.is_limited else None
+
+    def forget_callers(self) -> None:
+        """Keys have changed: no request is known by its bytes any more, and no caller by what it was."""
+        self.known.forget_requests()
+        if self._serving.opened is not None:
+            self._serving.opened.forget_callers()
 
     async def answer(self, head: Head, body: Body | None = None) -> Reply:
         """The reply to any request; ``body`` is read only as far as it is needed."""
@@ -209,36 +235,56 @@ class Api:
         if head.is_cross_site and _acts(head):
             raise CrossSite("a page of another site asks for this", "an operator can add its origin to cors_origins")
         if head.path in DOCUMENTS:
+            self._judge.require(DOCUMENTS[head.path].operation, head.caller)
             return DOCUMENTS[head.path].operation, self._documents.reply(head.path, head.caller)
-        state = self._serving.state()
         if head.path == "/backup":
+            self._judge.require("backup", head.caller)
             return "backup", await self._documents.backup(self._settings.data)
         if path == _SOURCE:
-            return "source", await _of_source(state, head, body)
+            operation = "source" if head.method == "POST" else "sources"
+            self._judge.require(operation, head.caller)
+            return operation, await _of_source(self._serving.state(), head, body)
+        return await self._at_root(head, body)
+
+    async def _at_root(self, head: Head, body: Body) -> tuple[str, Reply]:
+        """Rows, tables and plans. What is asked is judged where it is known: here, or when a body has been read."""
         if head.method == "POST" and is_hint(head.query):
-            return "hint", _hinted(state, head, await state.writer.read(head, body))
-        if head.method == "POST":
-            outcome = await state.writer.post(head, body)
+            self._judge.require("hint", head.caller)
+            state = self._serving.state()
+            return "hint", _hinted(state, head, await state.place(head.caller).writer.read(head, body))
+        parameters = of_query(head.query)
+        operation = operation_of(parameters.values)
+        if operation is None:
+            self._judge.require_any(AT_ROOT, head.caller)  # before a body is read that may say what is asked
         else:
-            parameters = of_query(head.query)
-            if parameters.values.get("command") in WRITES and not self._settings.get_writes:
-                command = parameters.values["command"]
+            self._judge.require(operation, head.caller)
+        state = self._serving.state()
+        place = state.place(head.caller)
+        if head.method == "POST":
+            outcome = await place.writer.post(head, body)
+        else:
+            command = parameters.values.get("command")
+            if command in WRITES and not self._settings.get_writes:
                 raise GetWritesOff(f"{command} by {head.method} is switched off", "send it as a POST")
-            outcome = await state.writer.get(parameters)
+            outcome = await place.writer.get(parameters, head.caller)
         if isinstance(outcome, ReadRequest):
-            return await self._read(state, outcome)
+            return await self._read(state, place, outcome)
         self.metrics.rows_written += outcome.rows
         return outcome.operation, Reply(200, outcome.body, state.headers_at(outcome.lsn))
 
-    async def _read(self, state: Opened, request: ReadRequest) -> tuple[str, Reply]:
+    async def _read(self, state: Opened, place: Place, request: ReadRequest) -> tuple[str, Reply]:
+        view = place.view
         if request.min_lsn is not None:
             await state.wait_for(*request.min_lsn, self._settings.min_lsn_timeout_s)
         async with state.admission.place():
-            if request.explain:
-                plan = await state.store.explain(request.query)
-                return "explain", Reply(200, render.document(plan), state.headers())
-            found = await state.store.run(request.query)
-        return _operation(request.query), self._page(state, found, request.bigint_text)
+            try:
+                if request.explain:
+                    plan = view.plan(request, await state.store.explain(request.query, view.budget_rows))
+                    return "explain", Reply(200, render.document(plan), state.headers())
+                found = await state.store.run(request.query, view.budget_rows)
+            except TCSQLError as error:
+                raise view.told(error) from None
+        return read_operation(request.query), self._page(state, view.shown(request, found), request.bigint_text)
 
     def _page(self, state: Opened, found: Result, bigint_text: bool) -> Reply:
         if not isinstance(found, CountResult):
@@ -253,7 +299,8 @@ def _hinted(state: Opened, head: Head, body: bytes) -> Reply:
 async def _of_source(state: Opened, head: Head, body: Body) -> Reply:
     name = head.path.removeprefix(PREFIX)
     if head.method == "POST":
-        await state.writer.read(head, body)  # it says nothing, but a request whose body is malformed is not done
+        # it says nothing, but a request whose body is malformed is not done
+        await state.place(head.caller).writer.read(head, body)
         return Reply(202, render.document(act(state.followers, name, head.query)))
     return Reply(200, render.document(source_state(state.followers, name)))
 
@@ -283,10 +330,6 @@ def _acts(head: Head) -> bool:
 
 def _allowed(path: str) -> str:
     return ", ".join(PATHS.get(_known_path(path), ()))
-
-
-def _operation(query: Query) -> str:
-    return "count" if isinstance(query, Count) else "groups" if isinstance(query, Group) else "select"
 
 
 def _refused(head: Head, error: TCSQLError) -> Reply:

@@ -59,21 +59,23 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """select and explain. ``min_lsn``: (store id or "", lsn) to wait for."""
+    """select and explain. ``min_lsn``: (store id or "", lsn) to wait for. ``owner``: of cursors, see ``views``."""
 
     query: Query
     explain: bool = False
     bigint_text: bool = False
     min_lsn: tuple[str, int] | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class InsertRequest:
-    """``rows``: the parameter of that name, JSON text; None when the body is the data."""
+    """``rows``: the parameter of that name, JSON text; None when the body is the data. ``within``: of ``views``."""
 
     schema: TableSchema
     rows: str | None = None
     trusted: bool = False
+    within: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,14 @@ class UpdateRequest:
     schema: TableSchema
     where: Filter
     values: str | None = None
+    within: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequest:
     schema: TableSchema
     where: Filter
+    within: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class Grammar:
         names = self.names(values.get("table"))
         if command == "insert":
             return InsertRequest(names.schema, values.get("rows"), _flag(values, "trusted"))
-        where = self._where(names, parameters.where)
+        where = self.where(names, parameters.where)
         if where.matches_everything and not _flag(values, "all"):
             raise WhereRequired(
                 f"{command} without a condition would touch every row",
@@ -164,7 +168,7 @@ class Grammar:
         if not _OF_WRITES.isdisjoint(values):
             _refuse_foreign(command, parameters)
         names = self.names(values.get("table"))
-        where = self._where(names, parameters.where)
+        where = self.where(names, parameters.where)
         grouped = "group_by" in values
         listed = values.get("type", "*")
         output = _STAR if listed == "*" and not grouped else names.output(listed, grouped)
@@ -240,7 +244,8 @@ class Grammar:
             )
         return limit
 
-    def _where(self, names: Names, wheres: Sequence[str]) -> Filter:
+    def where(self, names: Names, wheres: Sequence[str]) -> Filter:
+        """What the parameters ``where`` of a request mean in a table."""
         if not wheres:
             return _EVERYTHING
         left = self._limits.max_conditions

@@ -16,6 +16,11 @@ headers and all, cut at its first two colons, which are those of the first condi
 parse. That saves 1.5 us of 10 a request, and costs an entry for each header block, of which a busy client sends one.
 
 The answer itself takes 1 to 4 us; parameters and grammar alone took 15.
+
+What a spelling means depends on who asks: each view of the catalog (``views``) has known queries of its own, branches
+of the server's. A request is known by all of its bytes but the operands, which lie in its target (``_split_request``
+loses nothing else), its Authorization among them; so another key, none, or another order of headers is another request,
+and never finds this one. What keys may do can change: then all whole requests are forgotten.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
+from weakref import WeakSet
 
 from tcsql.engine.prepared import Prepared
 from tcsql.engine.query import Count, Query, Select
@@ -120,19 +126,37 @@ def _is_cut_alike(key: Key, request: Key) -> bool:
 
 
 class KnownQueries:
-    """What one server has learnt."""
+    """What has been learnt of one view; that of all callers who see everything has the others as branches."""
 
     def __init__(self) -> None:
+        self._branches: WeakSet[KnownQueries] = WeakSet()
         self._known: dict[Key, Known] = {}
         self._requests: dict[Key, Known] = {}
         self._answered: Counter[str] = Counter()
         self._rows = 0
         self._is_stopped = False
 
+    def branch(self) -> KnownQueries:
+        """Known queries that share nothing but the counts and the end."""
+        made = KnownQueries()
+        if self._is_stopped:
+            made.stop()
+        self._branches.add(made)
+        return made
+
     def stop(self) -> None:
         """Answer nothing from now on."""
         self._is_stopped = True
         self._forget()
+        for branch in self._branches:
+            branch.stop()
+
+    def forget_requests(self) -> None:
+        """Know no request by its bytes any more: keys have changed."""
+        self._gather()
+        self._requests.clear()
+        for branch in self._branches:
+            branch.forget_requests()
 
     def body(self, query: bytes) -> bytes | None:
         """The body of the answer to a query string; None when it is not known, or not plain."""
@@ -194,6 +218,8 @@ class KnownQueries:
         for known in (self._known, self._requests):
             for key in [key for key, each in known.items() if not each.prepared.is_current]:
                 self._take(known.pop(key))
+        for branch in self._branches:
+            branch.forget_stale()
 
     def _forget(self) -> None:
         self._gather()
@@ -216,11 +242,16 @@ class KnownQueries:
     def hits(self) -> int:
         """Answers since the last harvest; of the entries only as many are asked as take 10 us."""
         entries = self._known if len(self._known) <= FEW_KNOWN else {}
-        return self._answered.total() + sum([known.hits for known in entries.values()])
+        own = self._answered.total() + sum([known.hits for known in entries.values()])
+        return own + sum([branch.hits for branch in self._branches]) if self._branches else own
 
     def harvest(self) -> tuple[Counter[str], int]:
         """Answers by operation, and rows in them, since the last call: counted where they are given, without a call."""
         self._gather()
         answered, rows = self._answered, self._rows
         self._answered, self._rows = Counter(), 0
+        for branch in self._branches:
+            more, more_rows = branch.harvest()
+            answered += more
+            rows += more_rows
         return answered, rows

@@ -1,4 +1,4 @@
-"""What exists once the store is open: the grammar, the writer, admission, and the headers of replies.
+"""What exists once the store is open: views and their writers, admission, and the headers of replies.
 
 ``Serving`` says whether it is there: a server listens before its store is open, and until it has stopped.
 """
@@ -6,18 +6,36 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
+from tcsql.access.callers import ALL_RIGHTS, Caller, Rights
+from tcsql.access.scopes import Scope
 from tcsql.errors import BadRequest, NotReady, Stopping
 from tcsql.http.admission import Admission
 from tcsql.http.following import Followers, HintReader, age_headers
-from tcsql.http.grammar import Grammar, Limits
+from tcsql.http.grammar import Grammar
+from tcsql.http.judge import Judge
+from tcsql.http.known import KnownQueries
 from tcsql.http.messages import JSON_HEADERS, Header
+from tcsql.http.views import View
 from tcsql.http.writes import Writer
 from tcsql.settings import Settings
 from tcsql.storage.store import Store
 
 LSN_HEADER: Final = b"tcsql-lsn"
+#: What is remembered at once; with more, all of them are made anew as they are needed.
+MOST_VIEWS: Final = 256
+MOST_CALLERS: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What serves a caller. ``known``: None, it may not read; its view's otherwise."""
+
+    view: View
+    writer: Writer
+    known: KnownQueries | None
 
 
 class Opened:
@@ -26,28 +44,69 @@ class Opened:
     __slots__ = (
         "_headers",
         "_headers_lsn",
+        "_judge",
+        "_known",
+        "_places",
+        "_settings",
         "_store_id",
+        "_views",
         "admission",
         "followers",
-        "grammar",
         "hints",
         "store",
-        "writer",
     )
 
-    def __init__(self, store: Store, settings: Settings, followers: Followers) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, followers: Followers, judge: Judge, known: KnownQueries
+    ) -> None:
         self.store = store
         self.followers = followers
         self.hints = HintReader()
-        self.grammar = Grammar(
-            store.database, Limits(settings.max_rows, settings.max_conditions, settings.default_table)
-        )
-        self.writer = Writer(store, self.grammar, settings.max_body_bytes, settings.max_line_bytes)
+        self._settings = settings
+        self._judge = judge
+        self._known = known
+        self._views: dict[Rights, tuple[View, Writer]] = {}
+        self._places: dict[Caller, Place] = {}
         self.admission = Admission(_running_loop())
         self._store_id = store.id.encode()
         self._headers_lsn = -1
         self._headers: tuple[Header, ...] = ()
         followers.on_fresh(self._forget_headers)
+
+    @property
+    def grammar(self) -> Grammar:
+        """That of callers who see everything."""
+        return self.view(ALL_RIGHTS).grammar
+
+    def view(self, rights: Rights) -> View:
+        """The catalog as callers with these rights know it."""
+        return self._viewed(rights)[0]
+
+    def place(self, caller: Caller) -> Place:
+        """What serves a caller. 0.1 us for one that was seen before."""
+        found = self._places.get(caller)
+        if found is None:
+            if len(self._places) >= MOST_CALLERS:
+                self._places.clear()
+            view, writer = self._viewed(caller.rights)
+            reads = caller.refused is None and caller.has(Scope.READ)
+            found = self._places[caller] = Place(view, writer, view.known if reads else None)
+        return found
+
+    def forget_callers(self) -> None:
+        """Keys have changed: who asks is looked up anew."""
+        self._places.clear()
+
+    def _viewed(self, rights: Rights) -> tuple[View, Writer]:
+        key = rights if rights.is_limited else ALL_RIGHTS  # scopes are the judge's
+        found = self._views.get(key)
+        if found is None:
+            if len(self._views) >= MOST_VIEWS:
+                self._views.clear()
+            known = self._known.branch() if key.is_limited else self._known
+            view = View(self.store.database, self._settings, self._judge, key, known)
+            found = self._views[key] = view, Writer(self.store, view, self._judge, self._settings)
+        return found
 
     def headers(self) -> tuple[Header, ...]:
         """Headers of a reply that holds data: the newest durable lsn, and the age; made anew when they have moved."""

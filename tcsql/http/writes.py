@@ -17,15 +17,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from tcsql.access.callers import Caller
 from tcsql.engine.change import Delete, Row, Tally, Update, Upsert
 from tcsql.engine.schema import TableSchema
 from tcsql.errors import BadRequest, CallerError, OperatorError, PayloadTooLarge, TCSQLError, UnknownTable
 from tcsql.http import render
 from tcsql.http.bodies import LineSplitter, RowReader, json_value, looks_like_json, unwrapped
-from tcsql.http.grammar import DeleteRequest, Grammar, InsertRequest, ReadRequest, Request, UpdateRequest
+from tcsql.http.grammar import DeleteRequest, InsertRequest, ReadRequest, Request, UpdateRequest
+from tcsql.http.judge import Judge, operation_of
 from tcsql.http.messages import Body, Head
 from tcsql.http.names import REMEMBERED
 from tcsql.http.parameters import COMMANDS, Parameters, of_json, of_query
+from tcsql.http.views import View
+from tcsql.settings import Settings
 from tcsql.sql import bind_all, is_parser_loaded, parse_statements
 from tcsql.storage.store import Store
 from tcsql.storage.ticket import Ticket
@@ -53,27 +57,30 @@ class Written:
 
 
 class Writer:
-    """Carries out the writes of one server."""
+    """Carries out the writes of callers who share a view."""
 
-    def __init__(self, store: Store, grammar: Grammar, max_body_bytes: int, max_line_bytes: int) -> None:
+    def __init__(self, store: Store, view: View, judge: Judge, settings: Settings) -> None:
         self._store = store
-        self._grammar = grammar
-        self._max_body_bytes = max_body_bytes
-        self._most_now_bytes = min(READ_ASIDE_BYTES, max_body_bytes)
-        self._max_line_bytes = max_line_bytes
-        self._inserts: dict[bytes, tuple[InsertRequest, RowReader]] = {}
+        self._view = view
+        self._judge = judge
+        self._max_body_bytes = settings.max_body_bytes
+        self._most_now_bytes = min(READ_ASIDE_BYTES, settings.max_body_bytes)
+        self._max_line_bytes = settings.max_line_bytes
+        #: What query strings of inserts mean in this view, and the operation that each is.
+        self._inserts: dict[bytes, tuple[InsertRequest, RowReader, str]] = {}
 
     async def post(self, head: Head, body: Body) -> Written | ReadRequest:
         """A POST of any command: carried out, or the read that it turns out to be."""
         parameters = of_query(head.query)
         command = parameters.values.get("command")
         if head.media_type == NDJSON:
-            request = self._grammar.request(parameters)
+            request = self._view.request(parameters, head.caller, is_bulk=True)
             if not isinstance(request, InsertRequest) or request.rows is not None:
                 raise BadRequest(f"{NDJSON} is the body of an insert", "add command=insert to the URL")
             return await self._bulk(request, body)
         if command in ("insert", "update") or command not in (None, *COMMANDS):
-            request = self._grammar.request(parameters)  # a wrong table is refused before the body is read
+            # a wrong table is refused before the body is read
+            request = self._view.request(parameters, head.caller)
             text = await self.read(head, body)
             return await self._carry_out(request, _Data(await _aside(len(text), lambda: unwrapped(text))))
         text = await self.read(head, body)
@@ -82,7 +89,7 @@ class Writer:
             data = await _aside(len(text), lambda: _take_members(parameters, unwrapped(text)))
         elif text:
             parameters.merge(of_query(text, "the form"))
-        return await self._carry_out(self._grammar.request(parameters), data)
+        return await self._carry_out(self._view.request(parameters, head.caller), data)
 
     def insert_now(self, head: Head, text: bytes) -> tuple[Ticket, int] | None:
         """An insert whose body is here already: check it, apply it, and give its ticket and rows; None for ``post``.
@@ -91,31 +98,35 @@ class Writer:
         """
         if len(text) > self._most_now_bytes or head.media_type == NDJSON or not self._store.has_room:
             return None
-        request, reader = self._insert(head.query)
-        if request is None or reader is None:
+        found = self._insert(head.query, head.caller)
+        if found is None:
             return None
+        request, reader = found
         rows = reader.rows_of(_payload("rows", None, _Data(unwrapped(text)), reader.exact))
-        return self._store.submit([Upsert(request.schema.name, rows, request.trusted)]), len(rows)
+        return self._store.submit([_upsert(request, rows)]), len(rows)
 
-    def _insert(self, query: bytes) -> tuple[InsertRequest | None, RowReader | None]:
+    def _insert(self, query: bytes, caller: Caller) -> tuple[InsertRequest, RowReader] | None:
         """What an insert's query string means, remembered while the table's columns are the same."""
         known = self._inserts.get(query)
         if known is not None and self._schema_or_none(known[0].schema.name) is known[0].schema:
-            return known
+            self._judge.require(known[2], caller)  # the view is shared by callers of other scopes
+            return known[:2]
         parameters = of_query(query)
-        if parameters.values.get("command") != "insert":
-            return None, None
-        request = self._grammar.request(parameters)
+        operation = operation_of(parameters.values)
+        if operation not in ("insert", "trusted"):
+            return None
+        request = self._view.request(parameters, caller)
         if not isinstance(request, InsertRequest) or request.rows is not None:
-            return None, None
+            return None
         if len(self._inserts) >= REMEMBERED:
             self._inserts.clear()
-        found = self._inserts[query] = (request, RowReader(request.schema))
+        found = request, RowReader(request.schema)
+        self._inserts[query] = (*found, operation)
         return found
 
-    async def get(self, parameters: Parameters) -> Written | ReadRequest:
-        """A GET write, when the configuration allows it: everything stands in the URL."""
-        return await self._carry_out(self._grammar.request(parameters), None)
+    async def get(self, parameters: Parameters, caller: Caller) -> Written | ReadRequest:
+        """A GET: everything stands in the URL. Whether it may write is for the caller of this to say."""
+        return await self._carry_out(self._view.request(parameters, caller), None)
 
     async def read(self, head: Head, body: Body) -> bytes:
         """The whole body; what is too large is refused as early as it is known."""
@@ -132,20 +143,31 @@ class Writer:
         raise PayloadTooLarge(f"the body is larger than {limit} bytes", f"load in bulk: {NDJSON}, one row a line")
 
     async def _carry_out(self, request: Request, data: _Data | None) -> Written | ReadRequest:
+        """Do what was judged and narrowed: nothing comes here but from ``View.request``."""
+        try:
+            return await self._carried_out(request, data)
+        except TCSQLError as error:
+            raise self._view.told(error) from None
+
+    async def _carried_out(self, request: Request, data: _Data | None) -> Written | ReadRequest:
         if isinstance(request, ReadRequest):
             return request
         if isinstance(request, InsertRequest):
             reader = RowReader(request.schema)
             rows = await _aside(_size(data), lambda: reader.rows_of(_payload("rows", request.rows, data, reader.exact)))
-            done = await self._store.commit([Upsert(request.schema.name, rows, request.trusted)])
+            done = await self._store.commit([_upsert(request, rows)])
             return Written("insert", render.inserted(done.tally, done.lsn), done.lsn, len(rows))
         if isinstance(request, UpdateRequest):
             reader = RowReader(request.schema)
-            values = reader.values_of(_payload("set", request.values, data, reader.exact))
-            done = await self._store.commit([Update(request.schema.name, request.where, values)])
+            values = self._view.settable(
+                request.schema, reader.values_of(_payload("set", request.values, data, reader.exact))
+            )
+            update = Update(request.schema.name, request.where, values, request.within, self._view.budget_rows)
+            done = await self._store.commit([update])
             return Written("update", render.updated(done.tally, done.lsn), done.lsn, done.tally.updated)
         if isinstance(request, DeleteRequest):
-            done = await self._store.commit([Delete(request.schema.name, request.where)])
+            delete = Delete(request.schema.name, request.where, request.within, self._view.budget_rows)
+            done = await self._store.commit([delete])
             return Written("delete", render.deleted(done.tally, done.lsn), done.lsn, done.tally.deleted)
         # the first statement imports the parser, 170 ms
         size = len(request.sql) if is_parser_loaded() else READ_ASIDE_BYTES + 1
@@ -168,8 +190,12 @@ class Writer:
             await load.finish()
         except TCSQLError as error:
             first = await load.settle(error)
-            raise _at_line(first, load) from None
+            raise _at_line(self._view.told(first), load) from None
         return Written("bulk", render.inserted(load.tally, load.lsn, load.lines), load.lsn, load.applied)
+
+
+def _upsert(request: InsertRequest, rows: Sequence[Row]) -> Upsert:
+    return Upsert(request.schema.name, rows, request.trusted, request.within)
 
 
 async def _aside(size: int, read: Callable[[], _T]) -> _T:
@@ -219,8 +245,7 @@ class _BulkLoad:
 
     def __init__(self, store: Store, request: InsertRequest, max_line_bytes: int) -> None:
         self._store = store
-        self._table = request.schema.name
-        self._trusted = request.trusted
+        self._request = request
         self._reader = RowReader(request.schema)
         self._splitter = LineSplitter(max_line_bytes)
         self._max_line_bytes = max_line_bytes
@@ -311,7 +336,7 @@ class _BulkLoad:
 
     def _submit(self, rows: list[Row], line: int) -> None:
         try:
-            ticket = self._store.submit([Upsert(self._table, rows, self._trusted)])
+            ticket = self._store.submit([_upsert(self._request, rows)])
         except OperatorError:
             self.bad_line = self.bad_line or line  # unless a chunk before it turns out to be refused
             raise

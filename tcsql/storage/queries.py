@@ -1,6 +1,7 @@
 """The reading half of the store: a query at once, within one turn, or in slices that let other requests pass.
 
-Reads see what is applied, durable or not. Cost beside the engine's: 1 us.
+Reads see what is applied, durable or not. ``budget_rows``: what a query may examine, if less than every query may.
+Cost beside the engine's: 1 us.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class Queries:
         """The answer at once, whatever it costs; sees what is applied, durable or not."""
         return self.database.query(query)
 
-    def query_now(self, query: Query) -> Result | None:
+    def query_now(self, query: Query, budget_rows: int | None = None) -> Result | None:
         """The answer if it takes no more than one turn; None: ``run`` begins again, and takes several."""
-        steps = self.database.steps(query)
+        steps = self.database.steps(query, budget_rows)
         until = time.perf_counter() + SLICE_S
         try:
             next(steps)
@@ -36,14 +37,14 @@ class Queries:
             return result
         return None
 
-    async def run(self, query: Query) -> Result:
+    async def run(self, query: Query, budget_rows: int | None = None) -> Result:
         """The answer, with other requests in between every 5 ms."""
-        return await in_slices(self.database.steps(query))
+        return await in_slices(self.database.steps(query, budget_rows))
 
-    async def explain(self, query: Query) -> dict[str, object]:
+    async def explain(self, query: Query, budget_rows: int | None = None) -> dict[str, object]:
         """How the query is answered, found out in the same slices; ``time_us`` includes what came in between."""
         started = time.perf_counter()
-        plan = await in_slices(self.database.explain_steps(query))
+        plan = await in_slices(self.database.explain_steps(query, budget_rows))
         return {**plan, "time_us": _us_since(started)}
 
     def explain_now(self, query: Query) -> dict[str, object]:
