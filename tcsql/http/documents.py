@@ -1,5 +1,8 @@
 """The documents: what a server says of itself, and its store as one file. Not a row is read through them.
 
+Who may have which is judged before anybody comes here. A caller who may read but not everything is told of its own
+tables alone; ``/ready``, which is open, tells whoever may not read nothing but that.
+
     DOCUMENTS[path]                            the operation that a path is, and what answers it
     Documents(...).reply(path, caller)         the reply; raises NotReady and Stopping
     await Documents(...).backup(directory)     a consistent copy of the running store
@@ -21,12 +24,13 @@ from typing import BinaryIO, Final
 
 from tcsql import __version__
 from tcsql.access.callers import Caller
+from tcsql.access.scopes import Scope
 from tcsql.errors import NoSpace
 from tcsql.http import render
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import JSON_HEADERS, Header, Reply
 from tcsql.http.openapi import openapi
-from tcsql.http.opened import Serving
+from tcsql.http.opened import Opened, Serving
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.sql import create_table_sql
@@ -75,12 +79,17 @@ class Documents:
         return Reply(200, b'{"status":"ok"}')
 
     def ready(self, caller: Caller) -> Reply:
-        """``/ready``: 200 when requests are served; before that 503 with the progress of recovery."""
+        """``/ready``: 200 when requests are served; before that 503 with the progress of recovery.
+
+        How many tables there are, and which sources, is for those who may read all of them.
+        """
         if self._serving.is_stopping:
             return Reply(503, render.document({"ready": False, "stopping": True}), _RETRY)
         opened = self._serving.opened
         if opened is None:
             return Reply(503, render.document({"ready": False, "recovery": self._progress()}), _RETRY)
+        if caller.refused is not None or caller.rights.is_partial or not caller.has(Scope.READ):
+            return Reply(200, b'{"ready":true}')
         tables = opened.store.database.schemas()
         following = {"sources": {str(source["name"]): source["state"] for source in opened.followers.status()}}
         return Reply(200, render.document({"ready": True, "tables": len(tables), **following}))
@@ -92,6 +101,8 @@ class Documents:
     def status(self, caller: Caller) -> Reply:
         """``/status``: what an operator wants to see at a glance."""
         state = self._serving.state()
+        if caller.rights.is_partial:
+            return Reply(200, render.document(self._status_of_part(state, caller)))
         store = state.store
         body = {
             "version": __version__,
@@ -107,6 +118,21 @@ class Documents:
             "refused_overloaded": state.admission.refused,
         }
         return Reply(200, render.document(body))
+
+    def _status_of_part(self, state: Opened, caller: Caller) -> dict[str, object]:
+        """Sizes would tell of rows that are not the caller's, so it gets none."""
+        store = state.store
+        return {
+            "version": __version__,
+            "id": store.id,
+            "lsn": store.lsn,
+            "durable_lsn": store.durable_lsn,
+            "read_only": store.read_only is not None,
+            "tables": [
+                {"name": schema.name, "columns": len(schema.columns), "create_table": create_table_sql(schema)}
+                for schema in state.view(caller.rights).schemas()
+            ],
+        }
 
     def openapi(self, caller: Caller) -> Reply:
         """``/openapi.json``: the description of this API, made from the tables the code runs on."""

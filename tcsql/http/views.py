@@ -170,6 +170,7 @@ class View:
         self.is_partial = rights.is_partial
         self.budget_rows = rights.budget_rows
         self._judge = judge
+        self._catalog = catalog
         self._visible = _Visible(catalog, rights) if rights.is_partial else None
         most = settings.max_rows if rights.max_rows is None else min(settings.max_rows, rights.max_rows)
         default = settings.default_table
@@ -192,9 +193,9 @@ class View:
                 self._judge.require(exact, caller)
         return request if self._visible is None else self._within(self._visible, request)
 
-    def schemas(self, catalog: Catalog) -> list[TableSchema]:
+    def schemas(self) -> list[TableSchema]:
         """The tables of this view."""
-        return (self._visible or catalog).schemas()
+        return (self._visible or self._catalog).schemas()
 
     def can_learn(self, parameters: Parameters, request: ReadRequest) -> bool:
         """Whether the same words mean the same as long as the table and its indexes are what they are.
