@@ -83,6 +83,10 @@ class Template:
                     marked.table, marked.by, marked.aggregates, marked.output, where, marked.order, skip, limit
                 )
 
+    def alone(self, operand: str) -> int | None:
+        """The number of the place that is the whole of an operand."""
+        return marks_in(operand)[0] if len(operand) == 1 else None
+
     def sample(self, places: Sequence[Place]) -> Query:
         """The query with some value in each place."""
         values = [place.sample for place in places]

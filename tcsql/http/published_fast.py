@@ -1,0 +1,246 @@
+"""The short way of published queries: from the query string as it came to the reply's body. 1 us, and the answer.
+
+What a caller varies are values; names and their order stay. So the order of names is looked up, each value is checked
+as bytes, and what passes goes into a prepared query (``engine.prepared``) as its operand. Everything else is left to
+the careful way, which also makes every refusal: a percent sign, a sign in front of a number, a parameter too many.
+
+A query takes the short way when each place stands alone in its operand. An order of names is learnt after the careful
+way has answered it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Final, NamedTuple
+
+from tcsql.engine import pagejson
+from tcsql.engine.prepared import Prepared
+from tcsql.engine.query import Count
+from tcsql.engine.shortcuts import Answered, Body
+from tcsql.http.published_query import Template
+from tcsql.published.options import Published
+from tcsql.published.places import Place
+
+#: Orders of names that are remembered of one query, and sizes of page; who varies them takes the careful way.
+MOST_ORDERS: Final = 64
+MOST_SIZES: Final = 256
+MOST_BYTES: Final = 1_024
+_DIGITS: Final = 18
+_ZERO: Final = ord("0")
+_DATE: Final = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+Check = Callable[[bytes], bool]
+
+
+class Step(NamedTuple):
+    """What is done with the value of one parameter: its check, and the operands that it becomes."""
+
+    check: Check
+    operands: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """One order of names. ``body``: None, the size of the page is said by values."""
+
+    steps: tuple[Step, ...]
+    operands: tuple[bytes, ...]
+    body: Body | None
+    page: int
+    limit: int
+    skip: int
+
+
+class FastWay:
+    """The short way of one query, for one state of its table."""
+
+    __slots__ = ("_bodies", "_is_plain", "_plans", "_prepared", "_published", "_rows", "_standing", "_template")
+
+    def __init__(self, published: Published, template: Template, prepared: Prepared, standing: Sequence[bytes | int]):
+        self._published = published
+        self._template = template
+        self._prepared = prepared
+        #: For each operand its bytes, or the number of its place.
+        self._standing = standing
+        places = published.text.places
+        #: Whether every operand that passes its check consists of letters and digits, as shortcuts want it.
+        self._is_plain = all(
+            each.isalnum() if isinstance(each, bytes) else _is_plain(places[each]) for each in standing
+        )
+        self._plans: dict[tuple[bytes, ...], Plan] = {}
+        self._bodies: dict[tuple[int, int], tuple[Body, Answered]] = {}
+        self._rows = 0
+
+    @property
+    def is_current(self) -> bool:
+        """Whether columns and indexes are still those it was made for."""
+        return self._prepared.is_current
+
+    def body(self, raw: bytes) -> bytes | None:
+        """The body of the reply; None: the careful way has to look at it."""
+        pairs = [part.partition(b"=") for part in raw.split(b"&")]
+        plan = self._plans.get(tuple([pair[0] for pair in pairs]))
+        if plan is None:
+            return None
+        steps, defaults, body, page, limit, skip = plan
+        operands = list(defaults)
+        for pair, (check, places) in zip(pairs, steps, strict=True):
+            value = pair[2]
+            if not check(value):
+                return None
+            for place in places:
+                operands[place] = value
+        if body is None:
+            rows = int(pairs[limit][2]) if limit >= 0 else self._template.limit.number
+            if page >= 0:
+                offset = (int(pairs[page][2]) - 1) * rows
+            else:
+                offset = int(pairs[skip][2]) if skip >= 0 else self._template.skip.number
+            known = self._bodies.get((offset, rows))
+            body = known[0] if known is not None else self._new_body(offset, rows)
+        return body(operands)
+
+    def harvest(self) -> int:
+        """Rows in the answers since the last call."""
+        rows, self._rows = self._rows, 0
+        for _, answered in self._bodies.values():
+            rows += answered.rows
+            answered.begin_anew()
+        return rows
+
+    def learn(self, raw: bytes) -> None:
+        """Remember the order of names of a query string that was answered."""
+        names = tuple([part.partition(b"=")[0] for part in raw.split(b"&")])
+        if len(raw) > MOST_BYTES or len(self._plans) >= MOST_ORDERS or names in self._plans:
+            return
+        plan = self._plan([name.decode("latin-1") for name in names])
+        if plan is not None:
+            self._plans[names] = plan
+
+    def _plan(self, names: Sequence[str]) -> Plan | None:
+        published, template = self._published, self._template
+        places = {place.name: place for place in published.text.places}
+        if names == [""]:
+            names = []
+        steps = []
+        for name in names:
+            if name == "page":
+                steps.append(Step(_int_check(1, published.max_page), ()))
+                continue
+            place = places.get(name)
+            if place is None:
+                return None  # a cursor, or a spelling that decodes to a name
+            check = _check_of(place)
+            if check is None:
+                return None
+            number = published.text.places.index(place)
+            steps.append(Step(check, tuple(at for at, each in enumerate(self._standing) if each == number)))
+        operands = [
+            each if isinstance(each, bytes) else (published.text.places[each].default or "").encode()
+            for each in self._standing
+        ]
+        at = {name: number for number, name in enumerate(names)}
+        limit, skip = (
+            -1 if size.place is None else at.get(published.text.places[size.place].name, -2)
+            for size in (template.limit, template.skip)
+        )
+        if -2 in (limit, skip):
+            return None  # said by a default: rare, and no constant of the text
+        page = at.get("page", -1)
+        is_fixed = limit == skip == page == -1
+        body = self._new_body(template.skip.number, template.limit.number) if is_fixed else None
+        return Plan(tuple(steps), tuple(operands), body, page, limit, skip)
+
+    def _new_body(self, skip: int, limit: int) -> Body:
+        if len(self._bodies) >= MOST_SIZES:
+            self._rows = self.harvest()
+            self._bodies.clear()
+        answered = Answered()
+        shows_cursors = self._template.has_cursors or isinstance(self._template.marked, Count)
+        if self._is_plain and shows_cursors:
+            body = self._prepared.body(skip, limit, answered)
+        else:
+            body = _careful_body(self._prepared, (skip, limit), self._template.has_cursors, answered)
+        self._bodies[skip, limit] = body, answered
+        return body
+
+
+def fast_way(published: Published, template: Template, prepared: Prepared) -> FastWay | None:
+    """The short way of a query; None: it has none."""
+    if template.bigint_text or len(template.marked.where.any_of) > 1:
+        return None
+    standing: list[bytes | int] = []
+    for conjunction, fills in zip(template.marked.where.any_of, template.fills, strict=True):
+        for condition, place in zip(conjunction, fills, strict=True):
+            if place is None:
+                standing.append(condition.operand.encode())
+                continue
+            alone = template.alone(condition.operand)
+            if alone is None:
+                return None
+            standing.append(alone)
+    return FastWay(published, template, prepared, standing)
+
+
+def _careful_body(prepared: Prepared, size: tuple[int, int], has_cursors: bool, answered: Answered) -> Body:
+    """The answer by steps: for operands that are not plain, and for columns that a cursor must not tell."""
+    select, count = prepared.select, prepared.count
+    skip, limit = size
+
+    def body(operands: Sequence[bytes]) -> bytes | None:
+        if not prepared.is_current:
+            return None
+        if count is not None:
+            number = count(operands)
+            return None if number is None else pagejson.count(number)
+        assert select is not None  # one of the two is there
+        found = select(operands, skip, limit)
+        if found is None:
+            return None
+        total, rows, behind, before = found
+        answered.unusual += 1
+        answered.unusual_rows += len(rows)
+        return pagejson.page(total, rows, behind, before) if has_cursors else pagejson.page(total, rows, None, None)
+
+    return body
+
+
+def _int_check(low: int, high: int) -> Check:
+    def check(value: bytes) -> bool:
+        if not value.isdigit() or len(value) > _DIGITS or (value[0] == _ZERO and len(value) > 1):
+            return False
+        return low <= int(value) <= high
+
+    return check
+
+
+def _check_of(place: Place) -> Check | None:
+    """Holds of values that are taken and mean themselves in a URL; None: the careful way looks at all of them."""
+    low, high = int(place.low), int(place.high)
+    match place.type:
+        case "int":
+            return _int_check(low, high)
+        case "text":
+            return lambda value: value.isalnum() and low <= len(value) <= high
+        case "choice":
+            members = frozenset(member.encode() for member in place.members if member.isascii() and member.isalnum())
+            return members.__contains__
+        case "date":
+            return _is_date
+        case _:
+            return None
+
+
+def _is_plain(place: Place) -> bool:
+    return place.type != "date" and (place.default is None or place.default.encode().isalnum())
+
+
+def _is_date(value: bytes) -> bool:
+    if _DATE.fullmatch(value) is None:
+        return False
+    try:
+        date.fromisoformat(value.decode())
+    except ValueError:  # no such day
+        return False
+    return True
