@@ -31,6 +31,7 @@ from tcsql.http.known import KnownQueries
 from tcsql.http.messages import JSON_HEADERS, Header, Reply
 from tcsql.http.openapi import openapi
 from tcsql.http.opened import Opened, Serving
+from tcsql.http.published import Publications
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.sql import create_table_sql
@@ -59,6 +60,7 @@ class Documents:
         *,
         metrics: Metrics,
         known: KnownQueries,
+        published: Publications,
         progress: Callable[[], Mapping[str, object]],
         stalls: StallMeter | None,
     ) -> None:
@@ -66,6 +68,7 @@ class Documents:
         self._settings = settings
         self._metrics = metrics
         self._known = known
+        self._published = published
         self._progress = progress
         self._stalls = stalls
         self._started_s = time.monotonic()
@@ -113,6 +116,7 @@ class Documents:
                 for table, schema in zip(store.database.status(), store.database.schemas(), strict=True)
             ],
             "sources": state.followers.status(),
+            "published": self._published.status(store.database),
             "metrics": self._counted().plain(),
             **({"stalls": self._stalls.status()} if self._stalls is not None else {}),
             "refused_overloaded": state.admission.refused,
@@ -136,7 +140,7 @@ class Documents:
 
     def openapi(self, caller: Caller) -> Reply:
         """``/openapi.json``: the description of this API, made from the tables the code runs on."""
-        return Reply(200, render.document(openapi(self._settings)))
+        return Reply(200, render.document(openapi(self._settings, self._published.described())))
 
     async def backup(self, directory: str) -> Reply:
         """``/backup``: a consistent copy of the running store as one SQLite file; made in ``directory``."""
@@ -147,7 +151,7 @@ class Documents:
         answered, rows = self._known.harvest()
         for operation, count in answered.items():
             self._metrics.requests[operation, 200] += count
-        self._metrics.rows_sent += rows
+        self._metrics.rows_sent += rows + self._published.harvest()
         return self._metrics
 
 

@@ -41,6 +41,8 @@ from tcsql.http.known import KnownQueries
 from tcsql.http.messages import Body, Disconnected, Head, Header, Reply, refusal
 from tcsql.http.opened import Opened, Place, Serving
 from tcsql.http.parameters import READS, WRITES, Parameters, of_query
+from tcsql.http.published import PREFIX as _PUBLISHED_AT
+from tcsql.http.published import Publications
 from tcsql.http.views import read_operation
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
@@ -69,6 +71,7 @@ class Api:
         guard: Guard | None = None,
         *,
         access: Access | None = None,
+        published: Publications | None = None,
     ) -> None:
         #: Says who sends a request; the lanes put that into its head.
         self.access = access or Access()
@@ -80,8 +83,15 @@ class Api:
         self._judge = Judge(settings)
         #: Answers what it has seen with other operands; empty until the store is open, and when the server stops.
         self.known = KnownQueries()
+        self.published = published or Publications((), settings)
         self._documents = Documents(
-            self._serving, settings, metrics=metrics, known=self.known, progress=progress, stalls=stalls
+            self._serving,
+            settings,
+            metrics=metrics,
+            known=self.known,
+            published=self.published,
+            progress=progress,
+            stalls=stalls,
         )
 
     def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
@@ -100,7 +110,7 @@ class Api:
     def answer_now(self, head: Head) -> Reply | None:
         """The reply to a request that needs neither waiting nor its body; None for all others."""
         if head.method not in ("GET", "HEAD") or (head.path != "/" and head.path not in DOCUMENTS):
-            return None
+            return self._published_now(head) if head.path.startswith(_PUBLISHED_AT) else None
         started = time.perf_counter()
         operation = "select" if head.path == "/" else DOCUMENTS[head.path].operation
         try:
@@ -135,6 +145,22 @@ class Api:
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
             reply = _internal(head, bug)
         self.metrics.answered(operation, reply.status, time.perf_counter() - started)
+        return reply
+
+    def _published_now(self, head: Head) -> Reply | None:
+        if head.method not in PATHS[_PUBLISHED]:
+            return None
+        started = time.perf_counter()
+        try:
+            self._judge.require("published", head.caller)
+            name = head.path[len(_PUBLISHED_AT) :]
+            reply = self.published.answer_now(self._serving.state(), name, head.query)
+        except TCSQLError as error:
+            reply = _refused(head, error)
+        except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
+            reply = _internal(head, bug)
+        if reply is not None:
+            self.metrics.answered("published", reply.status, time.perf_counter() - started)
         return reply
 
     def post_now(self, head: Head, body: bytes, done: Callable[[Reply], None]) -> bool:
@@ -244,6 +270,10 @@ class Api:
             operation = "source" if head.method == "POST" else "sources"
             self._judge.require(operation, head.caller)
             return operation, await _of_source(self._serving.state(), head, body)
+        if path == _PUBLISHED:
+            self._judge.require("published", head.caller)
+            name = head.path[len(_PUBLISHED_AT) :]
+            return "published", await self.published.answer(self._serving.state(), name, head.query)
         return await self._at_root(head, body)
 
     async def _at_root(self, head: Head, body: Body) -> tuple[str, Reply]:
@@ -306,18 +336,23 @@ async def _of_source(state: Opened, head: Head, body: Body) -> Reply:
 
 
 _SOURCE: Final = PREFIX + "{name}"
+_PUBLISHED: Final = _PUBLISHED_AT + "{name}"
 #: Every path with the methods it takes.
 PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("GET", "HEAD", "POST"),
     **dict.fromkeys(DOCUMENTS, ("GET", "HEAD")),
     _SOURCE: ("GET", "HEAD", "POST"),
     "/backup": ("GET",),
+    _PUBLISHED: ("GET", "HEAD"),
 }
 
 
 def _known_path(path: str) -> str:
     """The key of ``PATHS`` that a path falls under."""
-    return _SOURCE if path.startswith(PREFIX) and len(path) > len(PREFIX) else path
+    for prefix, known in ((PREFIX, _SOURCE), (_PUBLISHED_AT, _PUBLISHED)):
+        if path.startswith(prefix) and len(path) > len(prefix):
+            return known
+    return path
 
 
 def _acts(head: Head) -> bool:

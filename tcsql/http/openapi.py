@@ -5,8 +5,8 @@ What is described nowhere else stands here once: the meaning of each operator an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from tcsql import __version__
 from tcsql.engine.query import Operator
@@ -52,7 +52,16 @@ def error_classes() -> Iterator[type[TCSQLError]]:
             yield found
 
 
-def openapi(settings: Settings) -> dict[str, Any]:
+class Described(NamedTuple):
+    """A published query: what its reply can be, by the names of schemas, and its parameters."""
+
+    name: str
+    summary: str
+    replies: tuple[str, ...]
+    parameters: list[dict[str, Any]]
+
+
+def openapi(settings: Settings, published: Iterable[Described] = ()) -> dict[str, Any]:
     """The description of the API under the given settings, OpenAPI 3.1."""
     return {
         "openapi": "3.1.0",
@@ -71,6 +80,8 @@ def openapi(settings: Settings) -> dict[str, Any]:
             "/sources/{name}": {"get": _source(), "post": _act()},
             "/openapi.json": _document("openapi", "this document", {}),
             "/backup": {"get": _backup()},
+            "/q/{name}": {"get": _any_published()},
+            **{f"/q/{each.name}": {"get": _published(each)} for each in published},
         },
         "components": {"schemas": _schemas(), "headers": _headers(), "responses": _responses()},
     }
@@ -183,6 +194,26 @@ def _backup() -> dict[str, Any]:
             },
             "default": {"$ref": "#/components/responses/Error"},
         },
+    }
+
+
+def _any_published() -> dict[str, Any]:
+    replies = tuple(_ref(name) for name in ("Page", "Count", "Groups"))
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "operationId": "published",
+        "summary": "a published query by its name: what the configuration lets everybody ask",
+        "parameters": [name],
+        "responses": _replies(*replies),
+    }
+
+
+def _published(query: Described) -> dict[str, Any]:
+    return {
+        "operationId": f"published_{query.name}",
+        "summary": query.summary,
+        "parameters": query.parameters,
+        "responses": _replies(*(_ref(name) for name in query.replies)),
     }
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tcsql.engine.database import Database
-from tcsql.engine.query import Count, Group, Query
+from tcsql.engine.query import Count, Group, Query, Select
 from tcsql.engine.result import CountResult, Page, Result
 from tcsql.errors import (
     BadRequest,
@@ -35,6 +35,7 @@ from tcsql.errors import (
 )
 from tcsql.http import render
 from tcsql.http.messages import Header, Reply
+from tcsql.http.openapi import Described
 from tcsql.http.opened import Opened
 from tcsql.http.parameters import percent_decoded
 from tcsql.http.published_fast import FastWay, fast_way
@@ -308,9 +309,9 @@ class Publications:
         """One entry a query, for the operator."""
         return [_status(query, database) for query in self.queries.values()]
 
-    def paths(self, replies: Mapping[str, Any]) -> dict[str, Any]:
-        """The paths of an OpenAPI document; ``replies``: the responses by ``Page``, ``Count``, ``Groups``, ``any``."""
-        return {PREFIX + name: {"get": _operation(query, replies)} for name, query in self.queries.items()}
+    def described(self) -> list[Described]:
+        """What an OpenAPI document says of them."""
+        return [_described(query) for query in self.queries.values()]
 
 
 def _status(query: PublishedQuery, database: Database) -> dict[str, Any]:
@@ -331,9 +332,9 @@ def _status(query: PublishedQuery, database: Database) -> dict[str, Any]:
         return entry | {"ready": False, "why": error.message}
 
 
-def _operation(query: PublishedQuery, replies: Mapping[str, Any]) -> dict[str, Any]:
+def _described(query: PublishedQuery) -> Described:
     published, template = query.published, query.latest
-    kind = "any" if template is None else _KINDS.get(type(template.marked).__name__, "Page")
+    kinds = tuple(_KINDS.values()) if template is None else (_KINDS[type(template.marked)],)
     schemas = {place.name: place.schema() for place in query.draft.places}
     schemas[_PAGE] = {"type": "integer", "minimum": 1, "maximum": published.max_page, "default": 1}
     required = {place.name for place in query.draft.places if place.default is None}
@@ -347,13 +348,8 @@ def _operation(query: PublishedQuery, replies: Mapping[str, Any]) -> dict[str, A
         }
         for name, about in query.parameters.items()
     ]
-    return {
-        "operationId": f"published_{published.name}",
-        "summary": published.description or f"the published query {published.name}",
-        "parameters": parameters,
-        "responses": replies[kind],
-        "security": [],
-    }
+    summary = published.description or f"the published query {published.name}"
+    return Described(published.name, summary, kinds, parameters)
 
 
-_KINDS: Final = {Count.__name__: "Count", Group.__name__: "Groups"}
+_KINDS: Final = {Select: "Page", Count: "Count", Group: "Groups"}
