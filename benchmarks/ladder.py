@@ -38,9 +38,12 @@ from tcsql.engine.query import Select
 from tcsql.engine.schema import IndexDef
 from tcsql.engine.shortcuts import Answered, Body
 from tcsql.http import known, render
-from tcsql.http.fastlane import Lanes
+from tcsql.http.addresses import LOOPBACK
+from tcsql.http.fastlane import protocol
 from tcsql.http.grammar import ReadRequest
+from tcsql.http.lanes import Lanes
 from tcsql.http.parameters import of_query
+from tcsql.settings import Settings
 
 RESULT: Final = Path(__file__).parent.parent / "loadtest" / "results" / "ladder.json"
 QUERIES: Final = ("q1", "q2", "q3", "q4")
@@ -54,7 +57,7 @@ class _Transport(asyncio.Transport):
     """Takes replies and forgets them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"peername": ("127.0.0.1", 1)})
         self.written = 0
 
     def write(self, data: object) -> None:
@@ -98,15 +101,15 @@ class Ladder:
         opened = self.api._open
         assert opened is not None
         self.grammar = opened.grammar
-        lanes = Lanes(self.api, fast=True, max_connections=10, keepalive_s=30)
+        lanes = Lanes(self.api, Settings())
         lanes.open(self.cache._store)
-        config = uvicorn.Config(_no_app, http=lanes.protocol, lifespan="off", log_config=None)  # type: ignore[arg-type]  # as the server does
+        config = uvicorn.Config(_no_app, http=protocol(lanes), lifespan="off", log_config=None)  # type: ignore[arg-type]  # as the server does
         state = ServerState()
         state.default_headers = _DEFAULTS
         self.lanes = lanes
         self.transport = _Transport()
         self._bodies: dict[tuple[Prepared, int, int], Body] = {}
-        self.connection = lanes.protocol(config, state, {}, asyncio.get_running_loop())
+        self.connection = protocol(lanes)(config, state, {}, asyncio.get_running_loop())
         self.connection.connection_made(self.transport)
         self.constant = _Constant(config, state, {}, asyncio.get_running_loop())
         self.constant.connection_made(self.transport)
@@ -129,7 +132,7 @@ class Ladder:
     def known(self, asked: Asked) -> bytes:
         """The query string looked up with its operands cut out; the vetted header block, the head from a table."""
         target, _, block = (b"GET /?" + asked.text + _HEADERS).partition(b" HTTP/1.")
-        assert self.lanes.block(block) is not None
+        assert self.lanes.blocks(LOOPBACK)[block] is not None
         body = self.api.known.body(target[6:])
         return self.lanes.page(body if body is not None else self.prepared(asked), _DEFAULTS)
 

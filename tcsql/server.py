@@ -40,12 +40,15 @@ from tcsql.http.access import Access
 from tcsql.http.app import create_app
 from tcsql.http.documents import BACKUP_PREFIX
 from tcsql.http.endpoints import Api
-from tcsql.http.fastlane import Lanes
+from tcsql.http.fastlane import protocol
 from tcsql.http.following import NO_FOLLOWERS
 from tcsql.http.guard import ANY_HOST, Guard, is_public
+from tcsql.http.lanes import Lanes
+from tcsql.http.published import Publications
 from tcsql.logs import configure_logging, not_default
 from tcsql.metrics import Metrics
 from tcsql.process import fill_standard_streams, most_connections
+from tcsql.published.options import Published
 from tcsql.replication.followers import Followers
 from tcsql.replication.position import Position
 from tcsql.replication.workerclient import SourceProcess
@@ -79,6 +82,7 @@ def run(
     sources: Sequence[SourceSettings] = (),
     base: Path = Path(),
     announce: Callable[[str], None] = say,
+    published: Sequence[Published] = (),
 ) -> None:
     """Serve, and follow the sources, until a signal says stop; raises what kept it from serving.
 
@@ -90,8 +94,9 @@ def run(
     settings = _fitting(settings)
     keys = KeyFile(Path(settings.data))
     access = Access(keys.read())
+    publications = Publications(published, settings)
     with contextlib.closing(listen(settings)) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        server = Server(settings, sources, base, listener, announce, access=access, keys=keys)
+        server = Server(settings, sources, base, listener, announce, access=access, keys=keys, published=publications)
         runner.run(server.serve())
 
 
@@ -147,6 +152,7 @@ class Server:
         *,
         access: Access,
         keys: KeyFile,
+        published: Publications,
     ) -> None:
         self._settings = settings
         self._access = access
@@ -164,11 +170,11 @@ class Server:
         metrics = Metrics()
         self._stalls = StallMeter(lambda: sum(metrics.requests.values()) + self.api.known.hits)
         guard = Guard(settings, str(listener.getsockname()[0]))
-        self.api = Api(settings, metrics, self._progress, self._stalls, guard, access=access)
-        self._lanes = Lanes(self.api, settings.fast_lane, settings.max_connections, settings.keepalive_s, listener)
+        self.api = Api(settings, metrics, self._progress, self._stalls, guard, access=access, published=published)
+        self._lanes = Lanes(self.api, settings, listener)
         config = uvicorn.Config(
             create_app(self.api),
-            http=self._lanes.protocol,  # type: ignore[arg-type]  # uvicorn calls it, and never asks whether it is a class
+            http=protocol(self._lanes),  # type: ignore[arg-type]  # uvicorn calls it, and never asks whether it is a class
             ws="none",
             lifespan="off",
             log_config=None,
@@ -202,6 +208,7 @@ class Server:
             store = await asyncio.to_thread(self._recover)
             await adopt_schema(store, self._settings.schema)
             await self._forget_sources(store)
+            self.api.published.check(store.database)
             self._open(store)
             await serving
         except _Interrupted:
@@ -321,6 +328,8 @@ def store_options(settings: Settings) -> StoreOptions:
         interval_ms=settings.interval_ms,
         change_log=settings.change_log_entries,
         change_log_bytes=settings.change_log_bytes,
+        change_log_s=settings.change_log_s,
+        secure_delete=settings.secure_delete,
         auto_index=settings.auto_index,
         memory_limit=memory_bytes(settings.memory_limit, memory.available_bytes()),
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -21,12 +22,20 @@ MOST_A_TURN: Final = 256
 
 
 class Accepting:
-    """The rest of a listener's queue."""
+    """The rest of a listener's queue. ``handshake_s``: longest time for a handshake of TLS."""
 
-    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.BaseProtocol],
+        tls: ssl.SSLContext | None = None,
+        handshake_s: float = 10.0,
+    ) -> None:
         listener.setblocking(False)
         self._listener = listener
         self._protocol = protocol
+        self._tls = tls
+        self._handshake_s = handshake_s if tls is not None else None
         self._is_due = False
         self._under_way: set[asyncio.Task[object]] = set()
 
@@ -45,7 +54,10 @@ class Accepting:
             except OSError:  # none waits; or no descriptor is left, or the server stops: the loop sees to those
                 return
             connection.setblocking(False)
-            task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+            made = loop.connect_accepted_socket(
+                self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=self._handshake_s
+            )
+            task = loop.create_task(made)
             self._under_way.add(task)
             task.add_done_callback(self._done)
 

@@ -6,18 +6,27 @@ from asyncio import to_thread
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tcsql.access.callers import Caller
+from tcsql.errors import RateLimited, TooSlow
+from tcsql.http.addresses import UNKNOWN, Peer
 from tcsql.http.endpoints import Api
-from tcsql.http.guard import PREFLIGHT, Asked
+from tcsql.http.following import is_hint
+from tcsql.http.guard import PREFLIGHT, Asked, Sender
 from tcsql.http.messages import LOST_HEADER, Body, Disconnected, Head, Header, Reply, lost_of
 
 #: Bytes of a file per write: a few of them fit into the socket's buffer.
 _PIECE_BYTES: Final = 262_144
-#: Where the connection leaves the target as it was sent, in the state of a scope.
+#: Where the connection leaves, in the state of a scope: the target as it was sent, who connected, whether a meter has
+#: counted the request already, and later whether its body comes too slowly.
 TARGET: Final = "target"
+PEER: Final = "peer"
+IS_PAID: Final = "is_paid"
+IS_TOO_SLOW: Final = "is_too_slow"
+#: The rest of a longer body is not waited for when its request is refused.
+_MOST_SKIPPED_BYTES: Final = 65_536
 _NO_CONTENT: Final = 204
 
 
@@ -33,39 +42,61 @@ class _Lane:
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        api = self._api
-        target = scope["state"].get(TARGET) or scope["raw_path"]
-        asked = Asked(scope["http_version"], target, scope["headers"])
-        refused = api.guard.admits(asked)
+        api, state = self._api, scope["state"]
+        peer = state.get(PEER, UNKNOWN)
+        asked = Asked(scope["http_version"], state.get(TARGET) or scope["raw_path"], scope["headers"])
+        refused = api.guard.admits(asked, peer)
         if refused is not None:
             await _send(api.refuse(refused), send)
             return
+        sender = api.guard.sender(asked, peer, api.access)
+        if sender.is_turned_away and sender.caller.refused is not None:
+            await _send(api.refuse(sender.caller.refused), send)
+            return
         cors = api.guard.cors(asked)
+        head = _head(scope, api.guard.is_cross_site(asked), sender.caller)
+        limited = None if state.get(IS_PAID) else self._over_rate(sender, peer, head)
+        if limited is not None:
+            body_bytes = asked.body_bytes
+            closes = body_bytes is None or body_bytes > _MOST_SKIPPED_BYTES
+            await _send(api.refuse(limited, closes=closes), send, cors)
+            return
         if cors and scope["method"] == "OPTIONS":
             await _send(Reply(204, headers=PREFLIGHT), send, cors)
             return
-        head = _head(scope, api.guard.is_cross_site(asked))
         reply = api.answer_now(head)
         if reply is None:
             try:
-                reply = await api.answer(head, _body(Request(scope, receive)))
+                reply = await api.answer(head, _body(scope, receive))
             except Disconnected:
                 return  # chunks of a bulk load that are applied stay
         await _send(reply, send, cors)
 
-
-async def _body(request: Request) -> Body:
-    try:
-        async for piece in request.stream():
-            yield piece
-    except ClientDisconnect:
-        raise Disconnected from None
+    def _over_rate(self, sender: Sender, peer: Peer, head: Head) -> RateLimited | None:
+        if not sender.is_metered or (head.method == "POST" and head.path == "/" and is_hint(head.query)):
+            return None
+        client = (sender.client or peer.counted) if sender.is_counted else ""
+        return self._api.guard.rates.refusal(sender.caller, client)
 
 
-def _head(scope: Scope, is_cross_site: bool) -> Head:
+async def _body(scope: Scope, receive: Receive) -> Body:
+    """The pieces of a body; raises Disconnected, and TooSlow when the connection says so."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        if message.get("body"):
+            yield message["body"]
+        if not message.get("more_body"):
+            return
+        if scope["state"].get(IS_TOO_SLOW):
+            raise TooSlow("the body of the request comes too slowly", "send it faster, or in parts")
+
+
+def _head(scope: Scope, is_cross_site: bool, caller: Caller) -> Head:
     method = scope["method"]
     if method != "POST":
-        return Head(method, scope["path"], scope["query_string"], is_cross_site=is_cross_site)
+        return Head(method, scope["path"], scope["query_string"], is_cross_site=is_cross_site, caller=caller)
     named = dict.fromkeys((b"content-type", b"content-encoding", b"content-length", b"authorization", LOST_HEADER), "")
     for name, value in scope["headers"]:
         if name in named:
@@ -81,6 +112,7 @@ def _head(scope: Scope, is_cross_site: bool) -> Head:
         named[b"authorization"],
         lost_of(named[LOST_HEADER]),
         is_cross_site,
+        caller,
     )
 
 

@@ -15,143 +15,57 @@ Order: requests of one buffer are answered one after the other; the first that i
 everything behind it, and the lane stays closed until that is answered. What a client sends that does not read, or
 sends much at once, is held back, and no more is read from it meanwhile.
 
-Idle connections are closed by one sweep a second over all of them, in both lanes; a timer for each request would
-take 1 us of its 10.
+Who sends a request is found out with its header block, once. Whole requests are remembered only of callers that
+nothing counts: who has a meter, a key's or an address's, takes the way over the block, 1 us longer.
+
+What is above a cap of the guard is not ordinary either, so that it is refused in one place (``connection``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import Callable
-from math import inf
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tcsql.errors import BadRequest, Overloaded
-from tcsql.http.accepting import Accepting
-from tcsql.http.app import TARGET
-from tcsql.http.blocks import Block, vet
-from tcsql.http.endpoints import PATHS, Api
-from tcsql.http.following import NO_FOLLOWERS, Followers
-from tcsql.http.messages import CLOSE, Head, Header, Reply, refusal
-from tcsql.storage.store import Store
+from tcsql.http.blocks import Block
+from tcsql.http.connection import Guarded
+from tcsql.http.endpoints import PATHS
+from tcsql.http.following import is_hint
+from tcsql.http.lanes import UNSEEN, Lanes
+from tcsql.http.messages import Head, Reply
 
-#: A header block that is longer is not worth remembering.
-MOST_BLOCK_BYTES: Final = 2_048
-MOST_BLOCKS: Final = 1_024
-#: Lengths of bodies for which the head is kept, 0.3 KB each.
-MOST_PAGE_HEADS: Final = 4_096
-#: A longer target is none, says uvicorn's parser of them.
-MOST_HEAD_BYTES: Final = 65_535
 #: What one connection may take at once with a pipeline of requests: one of 256 KB took a second.
 MOST_PIPELINE_S: Final = 0.002
-_SWEEP_S: Final = 1.0
 _GET: Final = b"GET /?"
 _POST: Final = b"POST /?"
 
 
-class Lanes:
-    """What all connections of one server share. ``protocol`` is what uvicorn is told to make for each of them."""
+def protocol(lanes: Lanes) -> Callable[..., Connection]:
+    """What uvicorn is told to make for each connection."""
 
-    def __init__(
-        self, api: Api, fast: bool, max_connections: int, keepalive_s: int, listener: socket.socket | None = None
-    ) -> None:
-        self.api = api
-        self.accepting: Accepting | None = None
-        self._listener = listener
-        self.request = api.known.request
-        self.fast = fast
-        self.max_connections = max_connections
-        self.refused = 0
-        #: Seconds of a clock that moves once a sweep: good enough for idleness, and free.
-        self.now_s = time.monotonic()
-        self._keepalive_s = keepalive_s
-        self._blocks: dict[bytes, Block | None] = {}
-        self._connections: set[Any] = set()
-        self._store: Store | None = None
-        #: Everything in front of the length of a page, and what it was made of.
-        self._page_head = b""
-        self._page_heads: dict[int, bytes] = {}
-        self._head_lsn = -1
-        self._head_defaults: object = None
-
-    def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
-        """The store is recovered; what ``followers`` tell moves the age of data in the heads of pages."""
-        self._store = store
-        followers.on_fresh(self._forget_head)
-
-    def _forget_head(self) -> None:
-        self._head_lsn = -1
-
-    def protocol(
-        self,
+    def make(
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
-        self._connections = server_state.connections
-        if self.accepting is None and self._listener is not None:
-            self.accepting = Accepting(
-                self._listener, lambda: Connection(self, config, server_state, app_state.copy(), _loop)
-            )
-        return Connection(self, config, server_state, app_state, _loop)
+        connections = cast(Collection[Guarded], server_state.connections)
+        lanes.serve(connections, lambda: Connection(lanes, config, server_state, app_state.copy(), _loop))
+        return Connection(lanes, config, server_state, app_state, _loop)
 
-    async def sweep(self) -> None:
-        """Close idle connections and tidy up, once a second until cancelled. 0.1 us a connection."""
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            self.tidy(time.monotonic())
-
-    def tidy(self, now_s: float) -> None:
-        """One sweep: close what is idle, and what has not told its request in all that time."""
-        oldest = self.now_s - self._keepalive_s  # by the clock of the last sweep, which the requests since then saw
-        self.now_s = now_s
-        for connection in list(self._connections):
-            if connection.active_s < oldest or connection.head_s < oldest:
-                connection.close_if_idle()
-        self.api.known.forget_stale()
-
-    def block(self, data: bytes) -> Block | None:
-        """What a header block means (with the version before it); None when it is not ordinary."""
-        try:
-            return self._blocks[data]
-        except KeyError:
-            if len(data) > MOST_BLOCK_BYTES or data.find(b"\r\n\r\n") + 4 != len(data):
-                return None  # too long, not whole, or more than one request
-            if len(self._blocks) >= MOST_BLOCKS:
-                self._blocks.clear()
-            found = self._blocks[data] = vet(data, self.api.guard)
-            return found
-
-    def page(self, body: bytes, default_headers: list[Header]) -> bytes:
-        """A whole reply around the body of a page; its head is made anew when second, durable lsn or age move."""
-        store = self._store
-        assert store is not None
-        if store.durable_lsn != self._head_lsn or default_headers is not self._head_defaults:
-            self._head_lsn, self._head_defaults = store.durable_lsn, default_headers
-            self._page_head = _head(200, default_headers, self.api.page_headers()) + b"content-length: "
-            self._page_heads.clear()
-        length = len(body)
-        head = self._page_heads.get(length)  # a third of the time of writing the length
-        if head is None:
-            head = b"%b%d\r\n\r\n" % (self._page_head, length)
-            if len(self._page_heads) < MOST_PAGE_HEADS:
-                self._page_heads[length] = head
-        return head + body
+    return make
 
 
-def _head(status: int, default_headers: list[Header], headers: tuple[Header, ...]) -> bytes:
-    lines = [b"%b: %b\r\n" % header for header in (*default_headers, *headers)]
-    return b"".join([STATUS_LINE[status], *lines])
+def _unknown(_data: bytes) -> bytes | None:
+    """No request is known, as long as nobody has said who sends it."""
+    return None
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Guarded):
     """One connection, in both lanes."""
 
     def __init__(
@@ -162,41 +76,24 @@ class Connection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._lanes = lanes
-        self.active_s = lanes.now_s
-        #: When the head that comes in pieces began: who sends a byte now and then is idle, too.
-        self.head_s = inf
+        super().__init__(lanes, config, server_state, app_state, _loop)
+        self._blocks = lanes.blocks(self.peer)
+        #: Answers whole requests, of the queries that the last caller here may ask.
+        self._request: Callable[[bytes], bytes | None] = _unknown
         #: Whether uvicorn has a request of this connection, or a part of one.
         self._theirs = not lanes.fast
-        self._in_message = False
         #: The header block of a write whose rows are on their way to the disk, and what came behind it.
         self._awaited: Block | None = None
         self._held = b""
         self._is_shutting_down = False
-        self._write: Callable[[bytes], None]
-
-    # --- the connection -------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        if self._lanes.accepting is not None:
-            self._lanes.accepting.look()
-        self._write = transport.write
-        self.active_s = time.monotonic()
-        if len(self.connections) > self._lanes.max_connections:
-            self._refuse()
+        self._blocks = self._lanes.blocks(self.peer)
 
-    def _refuse(self) -> None:
-        """One connection too many: it is told so, and those that are open do not notice."""
-        self._lanes.refused += 1
-        error = Overloaded("too many connections are open", "retry, or raise max_connections")
-        self._send(refusal(error), keeps_alive=False)
-
-    def close_if_idle(self) -> None:
-        """Nothing has come for a while: close, unless a reply is on its way."""
-        if self._awaited is None and not self._held and (self.cycle is None or self.cycle.response_complete):
-            self.transport.close()
+    @property
+    def _is_idle(self) -> bool:
+        return self._awaited is None and not self._held and super()._is_idle
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -204,19 +101,20 @@ class Connection(HttpToolsProtocol):
         lanes = self._lanes
         self.active_s = lanes.now_s
         if self._theirs and not self._is_ours_again():
-            super().data_received(data)
+            self._feed(data)
             return
-        if self._awaited is not None or self._held:
+        if self._awaited is not None or self._held or self.flow.write_paused:
             self._hold(data)
             return
-        if self.flow.write_paused:
-            self._hold(data)
-            return
-        body = lanes.request(data)
+        body = self._request(data) if len(data) <= lanes.most_known_bytes else None
         if body is not None:  # nearly every request of a busy client: nothing is left to parse
             self._write(lanes.page(body, self.server_state.default_headers))
             return
         self._one_by_one(data)
+
+    def forget_requests(self) -> None:
+        """The next request is looked at again."""
+        self._request = _unknown
 
     def _is_ours_again(self) -> bool:
         cycle = self.cycle
@@ -226,7 +124,7 @@ class Connection(HttpToolsProtocol):
 
     def _hand_over(self, data: bytes) -> None:
         self._theirs = True
-        super().data_received(data)
+        self._feed(data)
 
     def _one_by_one(self, data: bytes) -> None:
         """The requests of one buffer, in their order; what is not ordinary is uvicorn's, and all behind it.
@@ -251,18 +149,22 @@ class Connection(HttpToolsProtocol):
     def _end_of_answered(self, data: bytes, start: int) -> int:
         """Take the request that begins there; gives where it ends, or 0, with nothing done: uvicorn has to."""
         end = data.find(b"\r\n\r\n", start) + 4
-        if end < 4 or end - start > MOST_HEAD_BYTES:
+        if end < 4 or end - start > self._caps.head_bytes:
             return 0
-        head = data[start:end]
-        target, _, block = head.partition(b" HTTP/1.")
-        vetted = self._lanes.block(block)
-        if vetted is None:
+        whole = data[start:end]
+        target, _, block = whole.partition(b" HTTP/1.")
+        vetted = self._blocks.get(block, UNSEEN)
+        if vetted is UNSEEN:
+            vetted = self._lanes.vet(block, self.peer)
+        if vetted is None or len(target) > self._caps.url_bytes:
             return 0
         if vetted.content_length is None:
-            return end if self._answered(target, vetted, head) else 0
+            return end if self._answered(target, vetted, whole) else 0
         stop = end + vetted.content_length
         if stop > len(data) or not target.startswith(_POST) or not _is_plain(target[5:]):
             return 0
+        if vetted.is_metered and not is_hint(target[7:]) and self._is_over_rate(vetted):
+            return stop
         head_of = Head(
             "POST",
             "/",
@@ -272,9 +174,11 @@ class Connection(HttpToolsProtocol):
             vetted.content_length,
             vetted.authorization,
             vetted.lost,
+            caller=vetted.caller,
         )
         self._awaited = vetted
         if self._lanes.api.post_now(head_of, data[end:stop], self._on_written):
+            self._is_paid = False
             return stop
         self._awaited = None
         return 0
@@ -282,24 +186,38 @@ class Connection(HttpToolsProtocol):
     def _answered(self, target: bytes, vetted: Block, data: bytes) -> bool:
         """Answer a GET at once; False, with nothing done: uvicorn has to."""
         lanes = self._lanes
-        known = lanes.api.known
         if target.startswith(_GET):
-            query = target[6:]
-            body = known.body(query) if vetted.keeps_alive else None
-            if body is not None:
-                self._write(lanes.page(body, self.server_state.default_headers))
-                known.learn_request(data, query)
-                return True
-            head = Head("GET", "/", query)
+            path, query = "/", target[6:]
         elif target.startswith(b"GET /") and target[4:] in _DOCUMENTS:
-            head = Head("GET", target[4:].decode())
+            path, query = target[4:].decode(), b""
         else:
             return False
-        reply = lanes.api.answer_now(head) if _is_plain(target[4:]) else None
+        if vetted.is_metered and self._is_over_rate(vetted):
+            return True
+        known = vetted.known if path == "/" else None
+        body = known.body(query) if known is not None else None
+        if body is not None:
+            self._write(lanes.page(body, self.server_state.default_headers))
+            self._is_paid = False
+            if vetted.is_common and known is not None:
+                known.learn_request(data, query)
+                self._request = known.request
+            return True
+        reply = lanes.api.answer_now(Head("GET", path, query, caller=vetted.caller)) if _is_plain(target[4:]) else None
         if reply is None:
             return False
+        self._is_paid = False
         self._send(reply, vetted.keeps_alive)
         return True
+
+    def _is_over_rate(self, vetted: Block) -> bool:
+        """Take a request off its meter; when there is none left, it is told so."""
+        client = (vetted.client or self.peer.counted) if vetted.is_counted else ""
+        error = self._lanes.guard.rates.refusal(vetted.caller, client)
+        self._is_paid = error is None
+        if error is not None:
+            self._send(self._lanes.api.refuse(error, closes=False), vetted.keeps_alive)
+        return error is not None
 
     # --- writes ---------------------------------------------------------------------------------------------
 
@@ -336,45 +254,6 @@ class Connection(HttpToolsProtocol):
         self._is_shutting_down = True
         if self._awaited is None:
             super().shutdown()
-
-    def _send(self, reply: Reply, keeps_alive: bool) -> None:
-        headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
-        if not keeps_alive and CLOSE not in headers:
-            headers += (CLOSE,)
-        self._write(_head(reply.status, self.server_state.default_headers, headers) + b"\r\n" + reply.body)
-        if CLOSE in headers:
-            self.transport.close()
-
-    # --- what uvicorn's parser and cycles say ---------------------------------------------------------------
-
-    def send_400_response(self, msg: str) -> None:
-        """What the parser does not take is refused as all else is; a request whose body it is gets no second reply."""
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-        self._send(refusal(BadRequest("the request is malformed")), keeps_alive=False)
-
-    def on_message_begin(self) -> None:
-        self._in_message = True
-        self.head_s = self._lanes.now_s
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self.head_s = inf
-        self.scope["state"][TARGET] = self.url  # the guard's: uvicorn keeps the path alone
-        super().on_headers_complete()
-        self.headers = []  # what stands behind a body in chunks is no header
-
-    def on_message_complete(self) -> None:
-        self._in_message = False
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """As uvicorn's, but without a timer for the idle time behind it: the sweep sees to that."""
-        super().on_response_complete()
-        self._unset_keepalive_if_required()
-        self.active_s = self._lanes.now_s
-        if self.head_s != inf:
-            self.head_s = self.active_s  # it was not read from meanwhile
 
 
 _DOCUMENTS: Final = frozenset(path.encode() for path, methods in PATHS.items() if path != "/" and "GET" in methods)

@@ -1,16 +1,17 @@
 """The guard: who may ask at all, judged by the head of a request before anybody looks at what it asks.
 
-    admits(asked)         the refusal of a request that nobody may send, or None
-    is_cross_site(asked)  whether a page of another site sends it: such a request changes nothing
-    cors(asked)           the headers that let a listed page of another site read the reply
+    admits(asked, peer)           the refusal of a request that nobody may send, or None
+    sender(asked, peer, access)   who sends it, and which meter counts it
+    is_cross_site(asked)          whether a page of another site sends it: such a request changes nothing
+    cors(asked)                   the headers that let a listed page of another site read the reply
 
 Both lanes ask it. The fast lane asks once for each header block, and remembers only blocks about which there is
-nothing to say; all others are Starlette's, which asks for each request (3 us). A check of keys belongs into ``admits``:
-the header that carries a key is part of the block.
+nothing to say; all others are Starlette's, which asks for each request (6 us).
 
 ``Host`` must be one of ours, because a page can give its own name our address (DNS rebinding) and is then of the same
-site for the browser, but not for us. A proxy's headers mean that somebody else asks than who connects: while all of
-this machine is trusted, and nobody else, that is refused.
+site for the browser, but not for us. A proxy's headers mean that somebody else asks than who connects, so such a
+request is never this machine's. Where neither a certificate nor word of the operator says otherwise, connections from
+elsewhere are taken from stated proxies alone: a key would travel in the clear.
 
 The parser refuses most of what can be read in two ways, such as two lengths or folded lines. What it lets through and
 could be read otherwise by a proxy in front is refused here.
@@ -21,10 +22,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from tcsql.access.callers import Caller
 from tcsql.errors import BadRequest, MisdirectedRequest, NotLocal, SetupError, TCSQLError
+from tcsql.http.access import Access
+from tcsql.http.addresses import Addresses, Kind, Peer
 from tcsql.http.messages import Header
+from tcsql.http.rates import Rates
 from tcsql.settings import Settings
 
 ANY_HOST: Final = "*"
@@ -39,7 +45,11 @@ _EXPOSED: Final = (b"access-control-expose-headers", b"retry-after, tcsql-lsn, t
 _HOST: Final = re.compile(rb"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{0,5})?")
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?")
 _OUR_SITES: Final = (b"same-origin", b"none")
-_NAMED: Final = frozenset((b"host", b"origin", b"sec-fetch-site", b"content-length", b"transfer-encoding"))
+_FORWARDED_FOR: Final = b"x-forwarded-for"
+_AUTHORIZATION: Final = b"authorization"
+_NAMED: Final = frozenset(
+    (b"host", b"origin", b"sec-fetch-site", b"content-length", b"transfer-encoding", _AUTHORIZATION, _FORWARDED_FOR)
+)
 _FORWARDED: Final = frozenset((b"forwarded", b"via"))
 _FORWARDED_PREFIX: Final = b"x-forwarded-"
 
@@ -57,29 +67,80 @@ class Asked:
         for name, value in headers:
             if name in _NAMED:
                 self._named.setdefault(name, []).append(value.strip(b" \t"))
-            elif name in _FORWARDED or name.startswith(_FORWARDED_PREFIX):
+            if name in _FORWARDED or name.startswith(_FORWARDED_PREFIX):
                 self.is_forwarded = True
 
     def values(self, name: bytes) -> Sequence[bytes]:
         """All values of a header that the guard looks at, without blanks around them."""
         return self._named.get(name, ())
 
+    @property
+    def body_bytes(self) -> int | None:
+        """Of an admitted request; None when it comes in chunks."""
+        if self.values(b"transfer-encoding"):
+            return None
+        return int(next(iter(self.values(b"content-length")), b"0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Bytes of a head, bytes of a target, number of headers."""
+
+    head_bytes: int
+    url_bytes: int
+    headers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends a request. ``client``: for whom a proxy sends it; empty: for itself, or there is none.
+
+    ``is_counted``: by the meter of its address.
+    """
+
+    caller: Caller
+    client: str
+    is_counted: bool
+
+    @property
+    def is_metered(self) -> bool:
+        return self.is_counted or self.caller.meter is not None
+
+    @property
+    def is_turned_away(self) -> bool:
+        """Whether it gets the same answer whatever it asks, and its connection ends."""
+        return isinstance(self.caller.refused, NotLocal)
+
 
 class Guard:
-    """The rules of one server; ``address`` is what it listens on. Raises SetupError for what is no host or origin."""
+    """The rules of one server; ``address`` is what it listens on.
+
+    Raises SetupError for what is no host, origin or proxy. ``rates`` are the meters of addresses.
+    """
 
     def __init__(self, settings: Settings, address: str = "") -> None:
+        self.addresses = Addresses(settings.proxies)
+        self.rates = Rates(settings.anonymous_rate)
+        self.caps = Caps(settings.max_header_bytes, settings.max_url_bytes, settings.max_headers)
         hosts = [host.lower() for host in _listed(settings.hosts)]
         self._any_host = ANY_HOST in hosts
         self._hosts = frozenset(
             _host_of(host) for host in (*hosts, settings.host.lower(), address.lower()) if host not in ("", ANY_HOST)
         )
         self._origins = frozenset(_origin_of(origin.lower()) for origin in _listed(settings.cors_origins))
-        self._plain_public = settings.plain_public
+        self._takes_remote = bool(settings.tls_certificate) or settings.plain_public
 
-    def admits(self, asked: Asked) -> TCSQLError | None:
-        """Why nobody may send this request; None: it may be sent."""
-        return _malformed(asked) or self._misdirected(asked) or self._remote(asked)
+    def admits(self, asked: Asked, peer: Peer) -> TCSQLError | None:
+        """Why nobody may send this request from there; None: it may be sent."""
+        return _malformed(asked) or self._misdirected(asked) or self._in_the_clear(peer)
+
+    def sender(self, asked: Asked, peer: Peer, access: Access) -> Sender:
+        """Who sends an admitted request."""
+        is_local = peer.kind is Kind.LOCAL and not asked.is_forwarded
+        keys = asked.values(_AUTHORIZATION)
+        caller = access.caller(keys[0].decode("latin-1") if keys else "", is_local)
+        client = self.addresses.client(peer, asked.values(_FORWARDED_FOR))
+        return Sender(caller, client, self.rates.counts(caller, is_local))
 
     def is_cross_site(self, asked: Asked) -> bool:
         """Whether a browser sends this for a page of another site that is not listed."""
@@ -122,12 +183,12 @@ class Guard:
             return None
         return MisdirectedRequest("the target names another host than Host", "send the path as the target")
 
-    def _remote(self, asked: Asked) -> NotLocal | None:
-        if self._plain_public or not asked.is_forwarded:
+    def _in_the_clear(self, peer: Peer) -> NotLocal | None:
+        if peer.kind is not Kind.REMOTE or self._takes_remote:
             return None
         return NotLocal(
-            "a request that came through a proxy is not taken: only this machine is trusted",
-            "an operator can allow it with plain_public; there are no keys yet",
+            "requests from other machines are taken from stated proxies alone",
+            "ask through the proxy, or an operator can give a tls_certificate",
         )
 
 
@@ -151,6 +212,8 @@ def _malformed(asked: Asked) -> BadRequest | None:
         return BadRequest("the request has Content-Length and Transfer-Encoding", "send one of them")
     if len(lengths) > 1 or not all(map(bytes.isdigit, lengths)):
         return BadRequest("Content-Length is not one number", "send the number of bytes of the body, once")
+    if len(asked.values(_AUTHORIZATION)) > 1:
+        return BadRequest("Authorization is given twice", "send one key")
     return None
 
 

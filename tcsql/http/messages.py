@@ -27,7 +27,7 @@ CLOSE: Final[Header] = (b"connection", b"close")
 LOST_HEADER: Final = b"tcsql-lost"
 _MOST_DIGITS: Final = 18
 #: The rest of the body is not read, so what follows it cannot be found.
-_CLOSING: Final = (403, 413, 415)
+_CLOSING: Final = (403, 408, 413, 414, 415, 431)
 
 
 def lost_of(value: str) -> int:
@@ -82,7 +82,7 @@ def refusal(error: TCSQLError, allow: str = "", closes: bool = False) -> Reply:
     """The reply to any error of the tree; what makes a connection unusable closes it."""
     headers = JSON_HEADERS
     if isinstance(error, RetryLater):
-        headers += ((b"retry-after", b"1"),)
+        headers += ((b"retry-after", b"%d" % int(error.extra.get("retry_after_s", 1))),)
     if isinstance(error, Unauthorized):
         headers += ((b"www-authenticate", b"Bearer"),)
     if isinstance(error, MethodNotAllowed):

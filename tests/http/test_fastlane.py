@@ -20,7 +20,8 @@ from uvicorn.server import ServerState
 from tcsql.http import fastlane
 from tcsql.http.app import create_app
 from tcsql.http.endpoints import Api
-from tcsql.http.fastlane import Connection, Lanes
+from tcsql.http.fastlane import Connection, protocol
+from tcsql.http.lanes import Lanes
 from tcsql.http.messages import Head, Reply
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
@@ -599,7 +600,7 @@ class _Transport(asyncio.Transport):
         self.closed = self.paused = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        return ("127.0.0.1", 1) if name == "peername" else default
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         assert not self.closed
@@ -646,11 +647,11 @@ class _Bench:
 
     def __init__(self) -> None:
         self.api = _SlowDisk()
-        self.lanes = lanes = Lanes(self.api, True, 10, 30)
+        self.lanes = lanes = Lanes(self.api, Settings(max_connections=10, header_s=30))
         config = uvicorn.Config(create_app(self.api), ws="none", lifespan="off", log_config=None)
         config.load()
         self.state = ServerState()
-        self.connection: Connection = lanes.protocol(config, self.state, {}, asyncio.get_running_loop())
+        self.connection: Connection = protocol(lanes)(config, self.state, {}, asyncio.get_running_loop())
         self.transport = _Transport()
         self.connection.connection_made(self.transport)
 
@@ -778,4 +779,6 @@ async def test_a_request_told_too_slowly_is_not_waited_for() -> None:
     bench.connection.data_received(b"x")
     bench.lanes.tidy(now + 33)
     assert bench.transport.closed
-    assert bench.transport.bodies == [b"read a"]
+    assert bench.transport.bodies[0] == b"read a"
+    assert bench.transport.written[1].startswith(b"HTTP/1.1 408 ")
+    assert len(bench.transport.written) == 2

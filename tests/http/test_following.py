@@ -17,8 +17,9 @@ from uvicorn.server import ServerState
 from tcsql.errors import NotFound, Overloaded, Unauthorized
 from tcsql.http.app import create_app
 from tcsql.http.endpoints import Api
-from tcsql.http.fastlane import Connection, Lanes
+from tcsql.http.fastlane import Connection, protocol
 from tcsql.http.following import ACTIONS, NO_FOLLOWERS, age_headers
+from tcsql.http.lanes import Lanes
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.sql import changes_of
@@ -124,8 +125,9 @@ class Served:
 
     def __init__(self, store: Store, followers: FakeFollowers | None, fast: bool) -> None:
         self.store = store
-        api = Api(Settings(max_body_bytes=2_048), Metrics())
-        lanes = Lanes(api, fast, 10, 30)
+        settings = Settings(max_body_bytes=2_048, fast_lane=fast)
+        api = Api(settings, Metrics())
+        lanes = Lanes(api, settings)
         self.metrics = api.metrics
         config = uvicorn.Config(create_app(api), ws="none", lifespan="off", log_config=None)
         config.load()
@@ -137,7 +139,7 @@ class Served:
         else:
             lanes.open(store, followers)
             api.open(store, followers)
-        self.connection: Connection = lanes.protocol(config, state, {}, asyncio.get_running_loop())
+        self.connection: Connection = protocol(lanes)(config, state, {}, asyncio.get_running_loop())
         self.transport = _Transport()
         self.connection.connection_made(self.transport)
 

@@ -1,0 +1,229 @@
+"""A connection within bounds: uvicorn's own HTTP protocol with the caps and deadlines of the guard, for both lanes.
+
+Caps are counted as bytes arrive: what the parser holds of a head that is not whole, or of what stands around chunks, is
+bounded, whether it comes at once or drips. uvicorn's parser alone would take 60 MB of headers. Deadlines are the
+sweep's (``deadlines``), which calls what is to be done here.
+
+Cost: 1 us a request of the Starlette lane; the fast lane does not come here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from tcsql.errors import BadRequest, HeadersTooLarge, TCSQLError, TooSlow, UriTooLong
+from tcsql.http.addresses import UNKNOWN
+from tcsql.http.app import IS_PAID, IS_TOO_SLOW, PEER, TARGET
+from tcsql.http.deadlines import Pace, unacknowledged
+from tcsql.http.lanes import Lanes, head
+from tcsql.http.messages import CLOSE, Reply
+
+
+class Guarded(HttpToolsProtocol):
+    """One connection; who it is, what it may send, and how long it may take."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._lanes = lanes
+        self._caps = lanes.guard.caps
+        self.peer = UNKNOWN
+        self.active_s = lanes.now_s
+        #: When the head that comes in pieces began: who sends a byte now and then is idle, too.
+        self.head_s = inf
+        self.body, self.reply = Pace(), Pace()
+        self._unsent = 0
+        self._in_message = False
+        #: Bytes that the parser got since it last had something to tell; of the head those that it has told.
+        self._quiet_bytes = 0
+        self._head_bytes = 0
+        self._refusal: TCSQLError | None = None
+        #: Whether the request that is handed on has been counted by its meter.
+        self._is_paid = False
+        self._write: Callable[[bytes], None]
+
+    # --- the connection -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        lanes = self._lanes
+        if lanes.accepting is not None:
+            lanes.accepting.look()
+        self._write = transport.write
+        self.active_s = time.monotonic()
+        self.peer = lanes.guard.addresses.peer(self.client[0] if self.client else None)
+        refused = lanes.join(self.peer)
+        if refused is not None:  # it is told so, and those that are open do not notice
+            self._refuse(refused)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lanes.leave(self.peer)
+        super().connection_lost(exc)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no reply is on its way."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _send(self, reply: Reply, keeps_alive: bool) -> None:
+        headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
+        if not keeps_alive and CLOSE not in headers:
+            headers += (CLOSE,)
+        self._write(head(reply.status, self.server_state.default_headers, headers) + b"\r\n" + reply.body)
+        if CLOSE in headers:
+            self.transport.close()
+
+    def _refuse(self, error: TCSQLError) -> None:
+        self._send(self._lanes.api.refuse(error), keeps_alive=False)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it asks."""
+        super().pause_writing()
+        self.reply.begin(self._lanes.now_s + self._lanes.deadlines.body_s)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        self.reply.end()
+
+    # --- what the sweep says --------------------------------------------------------------------------------
+
+    def close_if_idle(self) -> None:
+        if self.transport.is_closing():  # and what was to be read before has not been
+            if self.reply.until_s == inf:
+                self.transport.abort()
+        elif self._is_idle:
+            self.transport.close()
+
+    def refuse_head(self) -> None:
+        if self._is_idle and not self.transport.is_closing():
+            self.head_s = inf
+            self._refuse(TooSlow("the head of the request took too long", "send it at once"))
+
+    def look_at_body(self, now_s: float, stretch_s: float, rate: int) -> None:
+        if self.flow.read_paused:  # it is us who do not read
+            self.body.begin(now_s + stretch_s)
+        elif self.body.is_too_slow(now_s, stretch_s, rate):
+            if self.cycle.response_complete:
+                self.transport.close()
+            else:  # who reads the body may have carried out a part of it, and says so
+                self.scope["state"][IS_TOO_SLOW] = True
+                self.cycle.message_event.set()
+
+    def look_at_reply(self, now_s: float, stretch_s: float, rate: int) -> None:
+        held, socket = self.transport.get_write_buffer_size(), self.transport.get_extra_info("socket")
+        if socket is not None:
+            held += unacknowledged(socket.fileno())
+        self._unsent, self.reply.moved = held, self._unsent - held
+        if self.reply.is_too_slow(now_s, stretch_s, rate):
+            self.transport.abort()
+
+    # --- what uvicorn's parser and cycles say ---------------------------------------------------------------
+
+    def _feed(self, data: bytes) -> None:
+        """As uvicorn's ``data_received``, in pieces that are short enough for the parser to say something of each."""
+        most = self._caps.head_bytes
+        if len(data) <= most:
+            self._is_fed(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), most):
+            if not self._is_fed(view[start : start + most]):
+                return
+
+    def _is_fed(self, piece: bytes | memoryview) -> bool:
+        """Give it to the parser; False: the rest of the buffer is nobody's."""
+        self._quiet_bytes += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            return False
+        except httptools.HttpParserError:
+            self._cut(self._refusal or BadRequest("the request is malformed"))
+            return False
+        if self._quiet_bytes > self._caps.head_bytes:
+            self._cut(self._too_large())
+            return False
+        return not self.transport.is_closing()
+
+    def _cut(self, error: TCSQLError) -> None:
+        """What cannot be read on is refused as all else is; a request whose body it is gets no second reply."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        if not self.transport.is_closing():
+            self._refuse(error)
+
+    def _too_large(self) -> HeadersTooLarge:
+        return HeadersTooLarge(
+            f"the head of the request is larger than {self._caps.head_bytes} bytes", "an operator sets max_header_bytes"
+        )
+
+    def on_message_begin(self) -> None:
+        self._in_message = True
+        self.head_s = self._lanes.now_s
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self._caps.url_bytes:
+            self._refusal = UriTooLong(
+                f"the target is longer than {self._caps.url_bytes} bytes", "send the parameters as a POST"
+            )
+            raise self._refusal
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value) + 4
+        if len(self.headers) > self._caps.headers:
+            self._refusal = HeadersTooLarge(
+                f"more than {self._caps.headers} headers", "send fewer, or an operator sets max_headers"
+            )
+            raise self._refusal
+        if self._head_bytes + len(self.url) > self._caps.head_bytes:
+            self._refusal = self._too_large()
+            raise self._refusal
+
+    def on_headers_complete(self) -> None:
+        self.head_s = inf
+        self._quiet_bytes = 0
+        state = self.scope["state"]
+        state[TARGET], state[PEER], state[IS_PAID] = self.url, self.peer, self._is_paid  # for the app
+        self._is_paid = False
+        self.body.begin(self._lanes.now_s + self._lanes.deadlines.body_s)
+        super().on_headers_complete()
+        self.headers = []  # what stands behind a body in chunks is no header
+
+    def on_body(self, body: bytes) -> None:
+        self._quiet_bytes = 0
+        self.body.moved += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        self._quiet_bytes = 0
+        self.body.end()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but without a timer for the idle time behind it: the sweep sees to that."""
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+        self.active_s = self._lanes.now_s
+        if self.head_s != inf:
+            self.head_s = self.active_s  # it was not read from meanwhile
