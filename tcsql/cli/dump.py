@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tcsql.cli.files import Writable, output_file
-from tcsql.cli.remote import DEFAULT_URL
+from tcsql.cli.remote import DEFAULT_URL, KeyFile, server_at
 from tcsql.cli.targets import ServerTarget, StoreTarget, Target
 from tcsql.engine.schema import TableSchema
 from tcsql.errors import SetupError, UnknownTable, did_you_mean
@@ -33,6 +33,7 @@ def dump(
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
     data: Annotated[Path | None, typer.Option(help="dump the closed store in this directory")] = None,
     url: Annotated[str, typer.Option(help="dump this running server")] = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
     """Write tables as SQL, which MySQL loads too, or one table as NDJSON.
 
@@ -43,7 +44,7 @@ def dump(
         raise SetupError(f"there is no format {format_}", "formats are sql and ndjson")
     if data is not None and not data.is_dir():
         raise SetupError(f"there is no directory {data}")
-    target: Target = StoreTarget(data) if data is not None else ServerTarget(url)
+    target: Target = StoreTarget(data) if data is not None else ServerTarget(server_at(url, key_file))
     with closing(target):
         schemas = _chosen(target.schemas(), table or [])
         if format_ == "ndjson" and len(schemas) != 1:

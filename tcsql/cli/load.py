@@ -23,7 +23,7 @@ import typer
 from tcsql.cli.files import InputFile
 from tcsql.cli.inputs import FORMATS, format_of, sample_of, table_of
 from tcsql.cli.progress import LoadProgress
-from tcsql.cli.remote import DEFAULT_URL
+from tcsql.cli.remote import DEFAULT_URL, KeyFile, server_at
 from tcsql.cli.targets import RowRefused, ServerTarget, StoreTarget, Target, ValueRow
 from tcsql.engine.change import Change, CreateTable, DropTable, RenameTable
 from tcsql.engine.schema import TableSchema
@@ -64,12 +64,13 @@ def load(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="load into the closed store in this directory")] = None,
     url: Annotated[str, typer.Option(help="load into this running server")] = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
     """Load dumps of MySQL and MariaDB, CSV, TSV and NDJSON."""
     if format not in ("auto", *FORMATS):
         raise SetupError(f"there is no format {format}", f"formats are auto, {', '.join(FORMATS)}")
     with ExitStack() as stack:
-        target: Target = StoreTarget(data) if data is not None else ServerTarget(url)
+        target: Target = StoreTarget(data) if data is not None else ServerTarget(server_at(url, key_file))
         stack.enter_context(closing(target))
         rejects = stack.enter_context(closing(Rejects(reject, skip_bad)))
         progress = stack.enter_context(LoadProgress())

@@ -19,11 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tcsql.cli.console import console, safe, table_of
 from tcsql.cli.mysql import mysql
-from tcsql.cli.remote import DEFAULT_URL, Refused, document
+from tcsql.cli.remote import DEFAULT_URL, KeyFile, Refused, Server, Url, document, server_at
 
 __all__ = ["mysql"]
 
-Url = Annotated[str, typer.Option(help="the running server")]
 Source = Annotated[str, typer.Argument(help="the source's name, as in tcsql.toml", show_default=False)]
 Table = Annotated[str | None, typer.Option("--table", "-t", help="this table alone", show_default=False)]
 
@@ -37,10 +36,13 @@ _KINDS: Final = {"missing": "not here", "extra": "not at the source", "different
 
 @mysql.command()
 def status(
-    url: Url = DEFAULT_URL, *, as_json: Annotated[bool, typer.Option("--json", help="the reply as it is")] = False
+    url: Url = DEFAULT_URL,
+    *,
+    key_file: KeyFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the reply as it is")] = False,
 ) -> None:
     """Show what a running server follows: states, age of the data, rows copied, what is in the way."""
-    sources: list[dict[str, Any]] = document(url, "/sources")
+    sources: list[dict[str, Any]] = document(server_at(url, key_file), "/sources")
     if as_json:
         print(orjson.dumps(sources, option=orjson.OPT_INDENT_2).decode())
         return
@@ -104,17 +106,19 @@ def verify(
     *,
     repair: Annotated[bool, typer.Option("--repair", help="write the source's rows where they differ")] = False,
     url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
 ) -> None:
     """Compare every row with the source, at one state of both, and name those that differ. Readers are not disturbed.
 
     Exit code 1 when rows differ and were not repaired. The first thousand of a table are named, the rest is counted.
     """
-    state = _act(url, source, "repair" if repair else "verify", table)
+    server = server_at(url, key_file)
+    state = _act(server, source, "repair" if repair else "verify", table)
     about = sum(each.get("source_rows", 0) for each in state["tables"] if table in (None, each["table"]))
     with _progress(f"verifying {source}", about) as progress:
         while state["verification"]["state"] == "running":
             time.sleep(_LOOK_S)
-            state = document(url, _path(source))
+            state = document(server, _path(source))
             progress.update(state["verification"]["rows"])
     found: dict[str, Any] = state["verification"]
     if found["named"]:
@@ -187,20 +191,21 @@ def _progress(text: str, total: int) -> Iterator[_Shown]:
 
 
 @mysql.command()
-def recopy(source: Source, table: Table = None, *, url: Url = DEFAULT_URL) -> None:
+def recopy(source: Source, table: Table = None, *, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Copy tables anew, beside the rows that are held and go on answering. Returns at once; status tells how far it is.
 
     If more than half of the rows would go, nothing is done until accept says yes.
     """
-    _act(url, source, "recopy", table)
+    _act(server_at(url, key_file), source, "recopy", table)
     print(f"{source}: {table or 'every table'} is copied anew; tcsql mysql status tells how far it is")
 
 
 @mysql.command()
-def accept(source: Source, *, url: Url = DEFAULT_URL) -> None:
+def accept(source: Source, *, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
     """Say yes to what a source asks: another server behind the url, or more than half of the rows going."""
-    before = document(url, _path(source))
-    _act(url, source, "accept", None)
+    server = server_at(url, key_file)
+    before = document(server, _path(source))
+    _act(server, source, "accept", None)
     asks = "tcsql mysql accept" in (before.get("hint") or "")
     print(
         f"{source}: accepted: {safe(before['reason'])}" if asks else f"{source} is {before['state']} and asks nothing"
@@ -211,7 +216,7 @@ def _path(source: str) -> str:
     return f"/sources/{quote(source, safe='')}"
 
 
-def _act(url: str, source: str, action: str, table: str | None) -> dict[str, Any]:
+def _act(server: Server, source: str, action: str, table: str | None) -> dict[str, Any]:
     about = f"&table={quote(table, safe='')}" if table is not None else ""
-    found: dict[str, Any] = document(url, _path(source), f"action={action}{about}".encode(), "POST")
+    found: dict[str, Any] = document(server, _path(source), f"action={action}{about}".encode(), "POST")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ import typer
 
 from tcsql.cli.console import console, table_of
 from tcsql.cli.plan import plan_of
-from tcsql.cli.remote import DEFAULT_URL, get, query_string
+from tcsql.cli.remote import DEFAULT_URL, KeyFile, Server, Url, get, query_string, server_at
 from tcsql.errors import BadRequest
 from tcsql.http import render
 from tcsql.http.grammar import Grammar, ReadRequest
@@ -26,7 +26,6 @@ Parameters = Annotated[
     typer.Argument(help="the query string, for example 'where=uid:NUMEQ:5&order_by=dateline'", show_default=False),
 ]
 Table = Annotated[str | None, typer.Option("--table", "-t", help="the table; the same as table= in the query")]
-Url = Annotated[str, typer.Option(help="the running server")]
 Data = Annotated[Path | None, typer.Option(help="read the closed store in this directory instead")]
 
 
@@ -36,11 +35,12 @@ def query(
     url: Url = DEFAULT_URL,
     data: Data = None,
     *,
+    key_file: KeyFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="the reply as it is")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="the rows as CSV, NULL as nothing")] = False,
 ) -> None:
     """Run a select and print an aligned table with the total."""
-    body = _answer("select", parameters, table, url, data)
+    body = _answer("select", parameters, table, data, lambda: server_at(url, key_file))
     if as_json:
         print(body.decode())
         return
@@ -73,10 +73,12 @@ def explain(
     table: Table = None,
     url: Url = DEFAULT_URL,
     data: Data = None,
+    *,
+    key_file: KeyFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="the reply as it is")] = False,
 ) -> None:
     """Show how a select is answered: the chosen run, the alternatives with their sizes, rows examined."""
-    body = _answer("explain", parameters, table, url, data)
+    body = _answer("explain", parameters, table, data, lambda: server_at(url, key_file))
     if as_json:
         print(body.decode())
         return
@@ -84,13 +86,13 @@ def explain(
         console().print(part)
 
 
-def _answer(command: str, parameters: str, table: str | None, url: str, data: Path | None) -> bytes:
+def _answer(command: str, parameters: str, table: str | None, data: Path | None, server: Callable[[], Server]) -> bytes:
     """The body of the reply."""
     parts: Sequence[str] = [f"command={command}", *([f"table={table}"] if table else []), parameters]
     text = query_string("&".join(part for part in parts if part))
     if data is not None:
         return _answer_from_store(text, data)
-    with get(url, "/", text) as answer:
+    with get(server(), "/", text) as answer:
         return answer.read()
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tcsql.cli.remote import DEFAULT_URL, get
+from tcsql.cli.remote import DEFAULT_URL, KeyFile, Url, get, server_at
 from tcsql.errors import SetupError, StoreDamaged
 from tcsql.storage.check import check_store
 
@@ -18,14 +18,16 @@ _PIECE_BYTES: Final = 1 << 20
 
 def backup(
     file: Annotated[Path, typer.Argument(help="the file to write", show_default=False)],
-    url: Annotated[str, typer.Option(help="the running server")] = DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
+    *,
+    key_file: KeyFile = None,
 ) -> None:
     """Copy a running server's store into FILE; a server starts on it as tcsql.db in an empty directory."""
     if file.exists() and not force:
         raise SetupError(f"{file} exists already", "replace it with --force")
     partial = file.with_name(file.name + ".partial")
-    with get(url, "/backup") as answer:
+    with get(server_at(url, key_file), "/backup") as answer:
         try:
             _receive(answer, partial)
             partial.replace(file)

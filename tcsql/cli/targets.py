@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Protocol, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import orjson
 
-from tcsql.cli.remote import Refused
+from tcsql.cli.remote import Refused, Server, error_of
 from tcsql.engine.change import Change, CreateTable, Row, Upsert
 from tcsql.engine.schema import TableSchema
 from tcsql.errors import CallerError, SetupError, TCSQLError, UnknownTable
@@ -29,6 +30,9 @@ from tcsql.storage import memory
 from tcsql.storage.store import Store
 
 _TIMEOUT_S: Final = 300
+#: A key with a rate is slow, and nothing is wrong: so often, and so long at most, a request waits for its turn.
+_MOST_WAITS: Final = 60
+_LONGEST_WAIT_S: Final = 60.0
 #: Rows of one page of a dump; a server may have a lower limit.
 _PAGE_ROWS: Final = 10_000
 #: Lines of a bulk load may have 64 KiB; longer rows go as single inserts.
@@ -142,12 +146,9 @@ class ServerTarget:
 
     works_elsewhere = True
 
-    def __init__(self, url: str) -> None:
-        self._url = url if "://" in url else f"http://{url}"
-        parts = urlsplit(self._url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise SetupError(f"{url} is not the address of a server", "for example http://127.0.0.1:3888")
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connection = server.connect(_TIMEOUT_S)
         self._schemas: dict[str, TableSchema] | None = None
         self._turn = Lock()
 
@@ -189,7 +190,7 @@ class ServerTarget:
             self._post(query, b"\n".join(lines) + b"\n", "application/x-ndjson")
         except Refused as error:
             number = error.extra.get("line")
-            if number is None:
+            if number is None or error.is_of_sender:
                 raise
             error.message = error.message.removeprefix(f"line {number}: ")
             raise RowRefused(offset + int(number) - 1, error) from None
@@ -198,6 +199,8 @@ class ServerTarget:
         try:
             self._post(query, line, "application/json")
         except Refused as error:
+            if error.is_of_sender:
+                raise
             raise RowRefused(offset, error) from None
 
     def _post(self, query: str, body: bytes, content_type: str) -> None:
@@ -205,25 +208,23 @@ class ServerTarget:
 
     def _request(self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] = _NONE) -> Any:
         """The reply to one request as JSON; raises Refused for the server's refusals, SetupError for the rest."""
-        try:
-            with self._turn:
-                self._connection.request(method, target, body, headers)
-                answer = self._connection.getresponse()
-                text = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            hint = "start one: tcsql serve; or use --data DIR"
-            raise SetupError(f"no server answers at {self._url}: {reason}", hint) from None
-        try:
-            reply = orjson.loads(text)
-            if answer.status == http.client.OK:
-                return reply
-            said: dict[str, Any] = reply["error"]
-        except (ValueError, KeyError, TypeError):
-            said = {"message": f"the server answered {answer.status}"}
-        kind = Refused if answer.status < http.client.INTERNAL_SERVER_ERROR else SetupError
-        extra = {key: said[key] for key in ("line", "applied") if key in said}
-        raise kind(str(said["message"]), said.get("hint"), **extra)
+        for _ in range(_MOST_WAITS):
+            try:
+                with self._turn:
+                    self._connection.request(method, target, body, {**headers, **self._server.headers()})
+                    answer = self._connection.getresponse()
+                    text = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise self._server.away(error) from None
+            if answer.status != http.client.TOO_MANY_REQUESTS:
+                break
+            time.sleep(_wait_s(answer.headers.get("Retry-After", "")))
+        if answer.status == http.client.OK:
+            return orjson.loads(text)
+        refused = self._server.refusal(answer.status, error_of(text))
+        if answer.status >= http.client.INTERNAL_SERVER_ERROR:
+            raise SetupError(refused.message, refused.hint, **refused.extra)
+        raise refused
 
     def rows(self, schema: TableSchema) -> Iterator[bytes]:
         """Page by page: each page is one state of the table, all of them together only if nobody writes."""
@@ -246,6 +247,11 @@ class ServerTarget:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _wait_s(retry_after: str) -> float:
+    """What a server asks to wait for, within reason."""
+    return min(float(retry_after), _LONGEST_WAIT_S) if retry_after.isascii() and retry_after.isdigit() else 1.0
 
 
 def _query(table: str, trusted: bool) -> str:
