@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tcsql.cli.options import with_settings
 from tcsql.configuration import Effective
+from tcsql.published.options import published_of
 from tcsql.replication.address import database_of
 from tcsql.server import run
 from tcsql.sources import sources_of
@@ -20,4 +21,5 @@ def serve(effective: Effective) -> None:
     sources = sources_of(effective.file, effective.file_name)
     for source in sources:
         database_of(source)  # a url that cannot be read is told of now
-    run(effective.settings, sources, Path(effective.file_name).absolute().parent)
+    published = published_of(effective.file, effective.file_name)
+    run(effective.settings, sources, Path(effective.file_name).absolute().parent, published=published)
