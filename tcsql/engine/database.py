@@ -32,16 +32,17 @@ from tcsql.engine.graveyard import Graveyard
 from tcsql.engine.invariants import check_tables
 from tcsql.engine.patience import batch_of
 from tcsql.engine.planner import KEY_ONLY_COST, Planner
+from tcsql.engine.plans import Plans
 from tcsql.engine.prepared import PreparedQueries
 from tcsql.engine.query import Query, columns_of, filter_columns
 from tcsql.engine.result import Result
 from tcsql.engine.schema import TableSchema, no_table
 from tcsql.engine.single import SingleInserts
-from tcsql.engine.slices import RESTARTS, explained, finish, lasting, restarting, run
+from tcsql.engine.slices import RESTARTS, answered, explained, finish, lasting, restarting
 from tcsql.engine.status import table_status
 from tcsql.engine.table import Table
 from tcsql.engine.writes import RowWriter
-from tcsql.errors import TooCostly, UnsupportedStatement
+from tcsql.errors import UnsupportedStatement
 
 #: L-7: rows one query may examine.
 QUERY_BUDGET_ROWS = 2_000_000
@@ -63,6 +64,7 @@ class Database:
         self._graveyard = Graveyard()
         #: Which indexes queries miss, and which could be spared.
         self.auto_indexes = AutoIndexes()
+        self.plans = Plans()
         self._next_id = 1
 
     # --- what is there --------------------------------------------------------------------------------------
@@ -310,7 +312,10 @@ class Database:
         examine, if that is less than every query may.
         """
         found = self.prepared(query.table).answer(query)
-        return found if found is not None else (yield from self.general_steps(query, budget_rows))
+        if found is None:
+            return (yield from self.general_steps(query, budget_rows))
+        self.plans.kinds["prepared"] += 1
+        return found
 
     def prepared(self, table: str) -> PreparedQueries:
         """The prepared queries of a table; raises UnknownTable."""
@@ -329,21 +334,16 @@ class Database:
         return self._seeing_one_state(query, self._answered, budget_rows)
 
     def _answered(self, query: Query, executor: Executor) -> Generator[None, None, Result]:
-        try:
-            result = yield from run(query, executor)
-        except TooCostly:
-            self.note(query, executor.work.examined, 0)
-            raise
-        work = executor.work
-        if work.examined > NOTED_ROWS:
-            self.note(query, work.examined - round((1 - KEY_ONLY_COST) * work.keys), useful_rows(result))
-        return result
+        return answered(query, executor, self._ended)
 
-    def note(self, query: Query, examined: int, useful: int) -> None:
-        """Take down that a query examined many more rows than it had use for: an index may be missing. 3 us."""
+    def _ended(self, query: Query, work: Work, result: Result | None) -> None:
+        """Count what a query cost (None: too much), and note it if an index may be missing, 3 us."""
+        self.plans.note(query, work)
         table = self._tables.get(query.table)
-        if table is not None:
-            self.auto_indexes.note(table, query, examined, useful)
+        if table is None or (result is not None and work.examined <= NOTED_ROWS):
+            return
+        spared = 0 if result is None else round((1 - KEY_ONLY_COST) * work.keys)
+        self.auto_indexes.note(table, query, work.examined - spared, 0 if result is None else useful_rows(result))
 
     def tables(self) -> list[Table]:
         """All tables, to look at."""

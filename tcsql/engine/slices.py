@@ -10,12 +10,13 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Final, TypeVar
 
 from tcsql.engine.aggregate import group_steps
-from tcsql.engine.executor import Executor
+from tcsql.engine.executor import Executor, Work
 from tcsql.engine.explain import explain
 from tcsql.engine.page import PageSearch
 from tcsql.engine.query import Count, Group, Query, Select
 from tcsql.engine.result import CountResult, Result
 from tcsql.engine.table import Table
+from tcsql.errors import TooCostly
 
 #: A scan that was overtaken by writes this often works on the rows of one moment instead.
 RESTARTS: Final = 3
@@ -69,6 +70,17 @@ def run(query: Query, executor: Executor) -> Steps[Result]:
             return CountResult((yield from executor.count(query.where)))
         case Group():
             return (yield from group_steps(executor, query))
+
+
+def answered(query: Query, executor: Executor, ended: Callable[[Query, Work, Result | None], None]) -> Steps[Result]:
+    """The answer; ``ended`` is told of it, or with None that it was too costly."""
+    try:
+        result = yield from run(query, executor)
+    except TooCostly:
+        ended(query, executor.work, None)
+        raise
+    ended(query, executor.work, result)
+    return result
 
 
 def explained(query: Query, executor: Executor) -> Steps[dict[str, object]]:
