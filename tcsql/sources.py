@@ -25,6 +25,8 @@ from typing import Any, Final, get_type_hints
 from tcsql.errors import SetupError, did_you_mean
 
 MODES: Final = ("outbox", "push")
+#: Hints get lost: what was missed is found sooner.
+PUSH_AUDIT_S: Final = 600
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _ZONE: Final = re.compile(r"[+-](?:0[0-9]|1[0-4]):[0-5][0-9]|[A-Za-z_]+(?:/[A-Za-z_+\-0-9]+)*")
 
@@ -77,7 +79,14 @@ class SourceSettings:
         5000, "rows of one step of a first copy; readers wait for no more than one", low=100, high=100_000
     )
     audit_s: int = _option(
-        600, "push: so often all rows are compared with the source and repaired; 0 never", unit="s", high=2_592_000
+        6000,
+        "all rows are compared with the source once in this time, a few at a time, and repaired; 0 never. "
+        "In mode push the default is 600",
+        unit="s",
+        high=2_592_000,
+    )
+    audit_rows_s: int = _option(
+        5000, "rows a second that are compared at most, whatever audit_s says", unit="1/s", low=1, high=10**6
     )
     push_token: str = _option("", "push: what the triggers' function must present; the same as in push.conf")
     time_zone: str = _option("+00:00", "zone in which TIMESTAMP columns are read, as MySQL spells it")
@@ -156,6 +165,8 @@ def _source(name: str, members: dict[str, Any], where: str) -> SourceSettings:
         raise SetupError(
             f"{where}: {values['outbox']} is the outbox and among its tables", "give the outbox another name"
         )
+    if values.get("mode") == "push":
+        values.setdefault("audit_s", PUSH_AUDIT_S)
     return SourceSettings(name=name, tables=tables, **values)
 
 

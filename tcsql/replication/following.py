@@ -49,7 +49,6 @@ class Following:
         self._source = source
         #: A step that was asked for while the one before is applied.
         self._ahead: tuple[_Job | None, _Asked, asyncio.Future[Step]] | None = None
-        self._audited_s = time.monotonic()
         self._told_s = time.monotonic()
         self._looked_s = time.monotonic()
         self._rest_until = 0.0
@@ -69,7 +68,7 @@ class Following:
         while True:
             if self._ahead is None and self._is_look_due():
                 await self._look_at_tables(known.identity)
-            self._audit_when_due()
+            self._compare_what_is_unsure()
             acknowledged = await self._step(acknowledged)
 
     def _is_look_due(self) -> bool:
@@ -145,13 +144,9 @@ class Following:
                     copy = TableCopy(known.name, table, position, known.settings.copy_rows, is_accepted)
                 known.copies.append(copy)
 
-    def _audit_when_due(self) -> None:
-        """Compare and repair what may have missed changes, as the source says; a push source from time to time."""
+    def _compare_what_is_unsure(self) -> None:
+        """Compare and repair at once what may have missed changes, as the source says."""
         known = self._known
-        every_s = known.settings.audit_s
-        if known.settings.mode == "push" and every_s and time.monotonic() - self._audited_s > every_s:
-            self._audited_s = time.monotonic()
-            known.position = replace(known.position, unsure=known.position.unsure | known.position.tables.keys())
         due = known.position.unsure - known.blocked.keys()
         if due and not known.copies:
             known.verify(sorted(due), repair=True)
@@ -190,16 +185,20 @@ class Following:
             self._doubted.add(job.name)
         if step.read is None:
             return
+        before = job.findings.differing if isinstance(job, TableVerification) else 0
         changes = job.take(step.read, asked)
         position = known.position
         if isinstance(job, TableCopy):
             position = position.with_table(job.name, job.position)
-        if job.is_done and job.repairs:
+        if job.is_done and job.repairs and job is not known.audit.job:
             position = replace(position, unsure=position.unsure - ({job.name} - self._doubted))
             self._doubted.discard(job.name)
         if changes or position != known.stored:
             await known.commit([[change] for change in changes], position)
-        if job.is_done:
+        if job is known.audit.job:
+            rows = len(step.read.rows) if isinstance(step.read, RangeRead) else len(asked.pkeys)  # type: ignore[union-attr]  # keys are answered by keys
+            self._audited(rows, before)
+        elif job.is_done:
             self._finish(job)
         elif isinstance(job, TableCopy) and time.monotonic() - self._told_s > _PROGRESS_S:
             self._told_s = time.monotonic()
@@ -214,6 +213,8 @@ class Following:
         """
         if not isinstance(asked, ReadRange) or not isinstance(step.read, RangeRead) or step.events > _FEW_EVENTS:
             return
+        if job is self._known.audit.job:
+            return  # it takes its time
         if step.read.last is not None and not self._is_look_due():
             following = replace(asked, after=step.read.last)
             self._ahead = job, following, asyncio.ensure_future(self._source.step(0.0, b"", following))
@@ -249,7 +250,22 @@ class Following:
         known = self._known
         if known.copies:
             return known.copies[0]
-        return None if known.verification is None else known.verification.job
+        if known.verification is not None and known.verification.job is not None:
+            return known.verification.job
+        ready = [name for name in known.tables if name not in known.blocked and name not in known.position.unsure]
+        return known.audit.due(ready, known.store.database)
+
+    def _audited(self, rows: int, before: int) -> None:
+        """So many rows of the audit were compared; ``before`` them its table had so many differences."""
+        known = self._known
+        job = known.audit.job
+        assert job is not None
+        found = job.findings.differing - before
+        if found:
+            logger.warning("source %s: table %s: the audit has repaired %d rows", known.name, job.name, found)
+        known.counts.differences += found
+        known.counts.repaired += found
+        known.audit.took(rows, sum(len(known.store.database.table(name).rows) for name in known.tables))
 
     def _finish(self, job: _Job) -> None:
         known = self._known

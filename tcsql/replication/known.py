@@ -21,6 +21,7 @@ from typing import Final
 from tcsql.engine.change import Change, RowChange
 from tcsql.errors import TCSQLError
 from tcsql.metrics import SourceMetrics
+from tcsql.replication.auditing import Audit
 from tcsql.replication.copying import Question, TableCopy
 from tcsql.replication.position import Position
 from tcsql.replication.reconciling import Blocked
@@ -57,6 +58,7 @@ class KnownSource:
         self.blocked: Mapping[str, Blocked] = {}
         self.copies: deque[TableCopy] = deque()
         self.verification: Verification | None = None
+        self.audit = Audit(settings.audit_s, settings.audit_rows_s)
         #: ``time.monotonic()`` of the newest complete state that is applied here; None before the first.
         self.fresh_at: float | None = None
         #: How long the newest heartbeat row took to get here.

@@ -124,7 +124,7 @@ def _server(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
             NOTE,
             "push_best_effort",
             "",
-            f"push may lose changes; all rows are compared every {settings.audit_s} s (audit_s)"
+            f"push may lose changes; all rows are compared within {settings.audit_s} s (audit_s)"
             if settings.audit_s
             else "push may lose changes, and audit_s is 0: nothing finds them",
         )

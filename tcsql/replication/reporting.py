@@ -23,6 +23,7 @@ def report(follower: Follower, now_s: float) -> dict[str, object]:
         "stale": follower.is_stale(now_s),
         "tables": [_table(follower, table.name) for table in follower.settings.tables],
         "counts": follower.counts.plain(),
+        "audit": follower.audit.report(),
         **({} if follower.verification is None else {"verification": follower.verification.report()}),
     }
 
