@@ -160,6 +160,7 @@ def _pattern(operand: str) -> TextTest:
     options.dot_nl = True  # as in POSIX, where a newline is a character like any other
     options.case_sensitive = not operand.startswith("*")
     options.max_mem = 8 << 20
+    options.never_capture = True  # only whether it is found: 400 groups would make a row cost 1.3 ms, not 4 us
     try:
         pattern = re2.compile(operand.removeprefix("*"), options)
     except re2.error as error:
