@@ -274,13 +274,17 @@ class View:
         ]
         return {**{name: plan[name] for name in told if name in plan}, "chosen": accesses}
 
-    def told(self, error: TCSQLError) -> TCSQLError:
-        """A refusal that came up while a request was carried out, without what this view does not know."""
+    def told(self, error: TCSQLError, *, of_insert: bool = False) -> TCSQLError:
+        """A refusal that came up while a request was carried out, without what this view does not know.
+
+        ``of_insert``: the names of columns in it are the client's, who sees all of them or could not insert.
+        """
         if self._visible is None:
             return error
         if isinstance(error, TooCostly):
             return TooCostly(error.message, "ask for less, by conditions that fit an index")
-        if isinstance(error, (UnknownTable, UnknownColumn)):  # it was there when the request was read
+        if isinstance(error, UnknownTable) or (isinstance(error, UnknownColumn) and not of_insert):
+            # it was there when the request was read
             return type(error)("the table has changed meanwhile", "repeat the request")
         return error
 

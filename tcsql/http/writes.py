@@ -32,7 +32,7 @@ from tcsql.http.views import View
 from tcsql.settings import Settings
 from tcsql.sql import bind_all, is_parser_loaded, parse_statements
 from tcsql.storage.store import Store
-from tcsql.storage.ticket import Ticket
+from tcsql.storage.ticket import Committed, Ticket
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -144,18 +144,12 @@ class Writer:
 
     async def _carry_out(self, request: Request, data: _Data | None) -> Written | ReadRequest:
         """Do what was judged and narrowed: nothing comes here but from ``View.request``."""
-        try:
-            return await self._carried_out(request, data)
-        except TCSQLError as error:
-            raise self._view.told(error) from None
-
-    async def _carried_out(self, request: Request, data: _Data | None) -> Written | ReadRequest:
         if isinstance(request, ReadRequest):
             return request
         if isinstance(request, InsertRequest):
             reader = RowReader(request.schema)
             rows = await _aside(_size(data), lambda: reader.rows_of(_payload("rows", request.rows, data, reader.exact)))
-            done = await self._store.commit([_upsert(request, rows)])
+            done = await self._commit(_upsert(request, rows))
             return Written("insert", render.inserted(done.tally, done.lsn), done.lsn, len(rows))
         if isinstance(request, UpdateRequest):
             reader = RowReader(request.schema)
@@ -163,17 +157,23 @@ class Writer:
                 request.schema, reader.values_of(_payload("set", request.values, data, reader.exact))
             )
             update = Update(request.schema.name, request.where, values, request.within, self._view.budget_rows)
-            done = await self._store.commit([update])
+            done = await self._commit(update)
             return Written("update", render.updated(done.tally, done.lsn), done.lsn, done.tally.updated)
         if isinstance(request, DeleteRequest):
             delete = Delete(request.schema.name, request.where, request.within, self._view.budget_rows)
-            done = await self._store.commit([delete])
+            done = await self._commit(delete)
             return Written("delete", render.deleted(done.tally, done.lsn), done.lsn, done.tally.deleted)
         # the first statement imports the parser, 170 ms
         size = len(request.sql) if is_parser_loaded() else READ_ASIDE_BYTES + 1
         statements = await _aside(size, lambda: parse_statements(request.sql))
         done = await self._store.commit(bind_all(statements, self._schema_or_none))
         return Written("sql", render.executed(len(statements), done.lsn), done.lsn, 0)
+
+    async def _commit(self, change: Upsert | Update | Delete) -> Committed:
+        try:
+            return await self._store.commit([change])
+        except TCSQLError as error:
+            raise self._view.told(error, of_insert=isinstance(change, Upsert)) from None
 
     def _schema_or_none(self, table: str) -> TableSchema | None:
         try:
@@ -190,7 +190,7 @@ class Writer:
             await load.finish()
         except TCSQLError as error:
             first = await load.settle(error)
-            raise _at_line(self._view.told(first), load) from None
+            raise _at_line(self._view.told(first, of_insert=True), load) from None
         return Written("bulk", render.inserted(load.tally, load.lsn, load.lines), load.lsn, load.applied)
 
 

@@ -139,7 +139,7 @@ def test_any_post_is_answered_or_refused(server: Server, query: bytes, kind: str
 def test_any_row_is_written_or_refused(server: Server, kind: str, body: bytes, command: str, table: str) -> None:
     more = "&where=n:NUMEQ:1" if command == "update" else ""
     check(server, Head("POST", "/", f"command={command}&table={table}{more}".encode(), kind), body)
-    server[0]._open.store.database.check_invariants()  # type: ignore[union-attr]  # it is open
+    server[0]._serving.opened.store.database.check_invariants()  # type: ignore[union-attr]  # it is open
 
 
 @given(st.binary(max_size=60).map(quote_from_bytes) | st.text(alphabet="%0123456789abcdef&=+command:|\\", max_size=60))
@@ -159,5 +159,5 @@ def parsed(query: bytes, grammar: Grammar) -> Request | None:
 @given(QUERIES)
 @settings(quietly, max_examples=200)
 def test_a_request_means_the_same_the_second_time(server: Server, query: bytes) -> None:
-    grammar = Grammar(server[0]._open.store.database)  # type: ignore[union-attr]  # it is open
+    grammar = Grammar(server[0]._serving.opened.store.database)  # type: ignore[union-attr]  # it is open
     assert parsed(query, grammar) == parsed(query, grammar)
