@@ -99,6 +99,9 @@ class Running:
     def wait_until_ready(self) -> None:
         while " ready on " not in self.lines[-1]:
             self.lines.append(_line(self.process))
+            if not self.lines[-1]:
+                self.process.wait(START_S)
+                raise AssertionError(f"the server did not become ready: {self.stderr()}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the server; its exit code."""
