@@ -64,8 +64,12 @@ class KeyFile:
             return None
         except OSError as error:
             raise self._unreadable(error) from None
-        with open(descriptor, "rb") as file:
+        try:
             self._check(os.fstat(descriptor))
+        except SetupError:
+            os.close(descriptor)
+            raise
+        with open(descriptor, "rb") as file:
             try:
                 ring = ring_of(file.read(_MOST_BYTES).decode("utf-8"), str(self.path))
             except OSError as error:

@@ -2,7 +2,7 @@
 
     access.caller(authorization, is_local)  ->  LOCAL, ANONYMOUS, the Caller of a key, or one that is refused: 401
 
-One Caller for each key, and with it one meter, as long as the key's line in the file stays what it is. Who remembers
+One Caller for each key as long as its rights stay what they are, and one meter as long as its rate does. Who remembers
 callers (a header block of the fast lane, a query known by its bytes) says so by ``on_change``: it is told when a key
 was made, rotated or revoked, and when one has expired or an old secret has ended, at most a second after it did.
 
@@ -92,7 +92,7 @@ class Access:
             for note in self._notes:
                 note(what, key)
         self._ring = ring
-        self._callers = {key.id: kept for key in ring if (kept := self._callers.get(key.id)) and kept[0] == key}
+        self._callers = {key.id: kept for key in ring if (kept := self._callers.get(key.id)) is not None}
         self._ended = ring.ended(self._clock())
         self._tell()
 
@@ -122,11 +122,21 @@ class Access:
 
     def _caller(self, key: Key) -> Caller:
         kept = self._callers.get(key.id)
-        if kept is not None:
+        if kept is not None and kept[0] is key:
             return kept[1]
-        burst = key.burst if key.burst is not None else max(1.0, (key.rate or 0) * _BURST_S)
-        # begun at 0 of the lanes' clock, whichever that is, it is full when it is first asked
-        meter = None if key.rate is None else Meter(key.rate, burst, 0.0)
-        caller = Caller(key.id, key.rights, meter)
+        was, caller = kept or (None, None)
+        if was is not None and caller is not None and (was.rate, was.burst) == (key.rate, key.burst):
+            meter = caller.meter
+        else:
+            meter = _meter(key)
+        if caller is None or caller.meter is not meter or caller.rights != key.rights:
+            caller = Caller(key.id, key.rights, meter)
         self._callers[key.id] = key, caller
         return caller
+
+
+def _meter(key: Key) -> Meter | None:
+    """Begun at 0 of the lanes' clock, whichever that is: full when it is first asked."""
+    if key.rate is None:
+        return None
+    return Meter(key.rate, key.burst if key.burst is not None else max(1.0, key.rate * _BURST_S), 0.0)
