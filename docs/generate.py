@@ -20,14 +20,14 @@ import typer
 
 from tcsql import errors, sources
 from tcsql.cli.app import EXIT_CODES, app
+from tcsql.configuration import reference
 from tcsql.engine.query import AggregateFunction, Operator
 from tcsql.engine.values import ClientValue, ColumnType, Kind
 from tcsql.errors import CallerError, OperatorError, RetryLater, TCSQLError
-from tcsql.http.endpoints import PATHS
 from tcsql.http.names import ORDERS
 from tcsql.http.openapi import OPERATOR_MEANINGS, openapi
 from tcsql.http.parameters import COMMANDS, PARAMETERS, READS
-from tcsql.configuration import reference
+from tcsql.http.paths import PATHS
 from tcsql.settings import OPTIONS, SECTIONS, Settings
 from tcsql.sql import changes_of
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from tcsql.access.callers import Caller
 from tcsql.access.scopes import Scope
@@ -36,12 +35,13 @@ from tcsql.http.documents import DOCUMENTS, Documents
 from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
 from tcsql.http.grammar import ReadRequest
 from tcsql.http.guard import Guard
-from tcsql.http.judge import AT_ROOT, Judge, operation_of
+from tcsql.http.judge import AT_ROOT, Judge
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import Body, Disconnected, Head, Header, Reply, refusal
 from tcsql.http.opened import Opened, Place, Serving
-from tcsql.http.parameters import READS, WRITES, Parameters, of_query
-from tcsql.http.published import PREFIX as _PUBLISHED_AT
+from tcsql.http.parameters import WRITES, Parameters, of_query
+from tcsql.http.paths import PATHS, PUBLISHED, SOURCE, acts, allowed, known_path, operation_at
+from tcsql.http.published import PREFIX as PUBLISHED_PREFIX
 from tcsql.http.published import Publications
 from tcsql.http.views import read_operation
 from tcsql.metrics import Metrics
@@ -110,7 +110,7 @@ class Api:
     def answer_now(self, head: Head) -> Reply | None:
         """The reply to a request that needs neither waiting nor its body; None for all others."""
         if head.method not in ("GET", "HEAD") or (head.path != "/" and head.path not in DOCUMENTS):
-            return self._published_now(head) if head.path.startswith(_PUBLISHED_AT) else None
+            return self._published_now(head) if head.path.startswith(PUBLISHED_PREFIX) else None
         started = time.perf_counter()
         operation = "select" if head.path == "/" else DOCUMENTS[head.path].operation
         try:
@@ -148,12 +148,12 @@ class Api:
         return reply
 
     def _published_now(self, head: Head) -> Reply | None:
-        if head.method not in PATHS[_PUBLISHED]:
+        if head.method not in PATHS[PUBLISHED]:
             return None
         started = time.perf_counter()
         try:
             self._judge.require("published", head.caller)
-            name = head.path[len(_PUBLISHED_AT) :]
+            name = head.path[len(PUBLISHED_PREFIX) :]
             reply = self.published.answer_now(self._serving.state(), name, head.query)
         except TCSQLError as error:
             reply = _refused(head, error)
@@ -174,6 +174,7 @@ class Api:
         started = time.perf_counter()
         try:
             if is_hint(head.query) and len(body) <= self._settings.max_body_bytes:
+                self._judge.require("hint", head.caller)
                 self._done("hint", _hinted(state, head, body), started, done)
                 return True
             submitted = state.place(head.caller).writer.insert_now(head, body)
@@ -250,49 +251,42 @@ class Api:
         return reply
 
     async def _route(self, head: Head, body: Body) -> tuple[str, Reply]:
-        path = _known_path(head.path)
+        path = known_path(head.path)
         if path not in PATHS:
             known = ", ".join(PATHS)
             raise NotFound("no such path", did_you_mean(head.path, PATHS) or f"paths are {known}")
         if head.method not in PATHS[path]:
-            raise MethodNotAllowed(f"{path} does not take {head.method[:20]}", f"use {_allowed(path)}")
+            raise MethodNotAllowed(f"{path} does not take {head.method[:20]}", f"use {allowed(path)}")
         if head.content_encoding not in ("", "identity"):
             raise UnsupportedEncoding("a compressed body is not taken", "send it without Content-Encoding")
-        if head.is_cross_site and _acts(head):
+        if head.is_cross_site and acts(head):
             raise CrossSite("a page of another site asks for this", "an operator can add its origin to cors_origins")
-        if head.path in DOCUMENTS:
-            self._judge.require(DOCUMENTS[head.path].operation, head.caller)
-            return DOCUMENTS[head.path].operation, self._documents.reply(head.path, head.caller)
-        if head.path == "/backup":
-            self._judge.require("backup", head.caller)
-            return "backup", await self._documents.backup(self._settings.data)
-        if path == _SOURCE:
-            operation = "source" if head.method == "POST" else "sources"
+        operation = operation_at(path, head.method, head.query)
+        if operation is not None:
             self._judge.require(operation, head.caller)
-            return operation, await _of_source(self._serving.state(), head, body)
-        if path == _PUBLISHED:
-            self._judge.require("published", head.caller)
-            name = head.path[len(_PUBLISHED_AT) :]
-            return "published", await self.published.answer(self._serving.state(), name, head.query)
-        return await self._at_root(head, body)
-
-    async def _at_root(self, head: Head, body: Body) -> tuple[str, Reply]:
-        """Rows, tables and plans. What is asked is judged where it is known: here, or when a body has been read."""
-        if head.method == "POST" and is_hint(head.query):
-            self._judge.require("hint", head.caller)
-            state = self._serving.state()
-            return "hint", _hinted(state, head, await state.place(head.caller).writer.read(head, body))
-        parameters = of_query(head.query)
-        operation = operation_of(parameters.values)
-        if operation is None:
-            self._judge.require_any(AT_ROOT, head.caller)  # before a body is read that may say what is asked
         else:
-            self._judge.require(operation, head.caller)
+            self._judge.require_any(AT_ROOT, head.caller)  # before a body is read that may say what is asked
+        if path in DOCUMENTS:
+            return DOCUMENTS[path].operation, self._documents.reply(path, head.caller)
         state = self._serving.state()
+        if path == "/backup":
+            return "backup", await self._documents.backup(self._settings.data)
+        if path == SOURCE:
+            return operation or path, await _of_source(state, head, body)
+        if path == PUBLISHED:
+            name = head.path[len(PUBLISHED_PREFIX) :]
+            return "published", await self.published.answer(state, name, head.query)
+        if operation == "hint" and head.method == "POST" and is_hint(head.query):
+            return "hint", _hinted(state, head, await state.place(head.caller).writer.read(head, body))
+        return await self._at_root(state, head, body)
+
+    async def _at_root(self, state: Opened, head: Head, body: Body) -> tuple[str, Reply]:
+        """Rows, tables and plans. The view judges again when it has read what a body says."""
         place = state.place(head.caller)
         if head.method == "POST":
             outcome = await place.writer.post(head, body)
         else:
+            parameters = of_query(head.query)
             command = parameters.values.get("command")
             if command in WRITES and not self._settings.get_writes:
                 raise GetWritesOff(f"{command} by {head.method} is switched off", "send it as a POST")
@@ -335,42 +329,10 @@ async def _of_source(state: Opened, head: Head, body: Body) -> Reply:
     return Reply(200, render.document(source_state(state.followers, name)))
 
 
-_SOURCE: Final = PREFIX + "{name}"
-_PUBLISHED: Final = _PUBLISHED_AT + "{name}"
-#: Every path with the methods it takes.
-PATHS: Final[Mapping[str, tuple[str, ...]]] = {
-    "/": ("GET", "HEAD", "POST"),
-    **dict.fromkeys(DOCUMENTS, ("GET", "HEAD")),
-    _SOURCE: ("GET", "HEAD", "POST"),
-    "/backup": ("GET",),
-    _PUBLISHED: ("GET", "HEAD"),
-}
-
-
-def _known_path(path: str) -> str:
-    """The key of ``PATHS`` that a path falls under."""
-    for prefix, known in ((PREFIX, _SOURCE), (_PUBLISHED_AT, _PUBLISHED)):
-        if path.startswith(prefix) and len(path) > len(prefix):
-            return known
-    return path
-
-
-def _acts(head: Head) -> bool:
-    """Whether a request changes something or takes everything. No body changes the command that the URL names."""
-    if head.path == "/":
-        command = of_query(head.query).values.get("command")
-        return command not in READS if head.method == "POST" else command in WRITES
-    return head.method == "POST" or head.path == "/backup"
-
-
-def _allowed(path: str) -> str:
-    return ", ".join(PATHS.get(_known_path(path), ()))
-
-
 def _refused(head: Head, error: TCSQLError) -> Reply:
     if error.exit_code != TCSQLError.exit_code:  # meant for the operator: its message may name paths
         return _internal(head, error)
-    return refusal(error, _allowed(head.path))
+    return refusal(error, allowed(head.path))
 
 
 def _internal(head: Head, bug: Exception) -> Reply:

@@ -6,10 +6,10 @@ from openapi_spec_validator import validate
 
 from tcsql import errors
 from tcsql.engine.query import Operator
-from tcsql.http.endpoints import PATHS
 from tcsql.http.names import ORDERS
 from tcsql.http.openapi import OPERATOR_MEANINGS, error_classes, openapi
 from tcsql.http.parameters import PARAMETERS
+from tcsql.http.paths import PATHS
 from tcsql.settings import Settings
 from tests.http.serving import Running
 
