@@ -21,9 +21,10 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -35,15 +36,16 @@ from tcsql import ending
 from tcsql.access.keyfile import KeyFile
 from tcsql.configuration import memory_bytes
 from tcsql.engine.database import Database
-from tcsql.errors import OperatorError, SetupError
+from tcsql.errors import OperatorError
 from tcsql.http.access import Access
 from tcsql.http.app import create_app
 from tcsql.http.documents import BACKUP_PREFIX
 from tcsql.http.endpoints import Api
 from tcsql.http.fastlane import protocol
 from tcsql.http.following import NO_FOLLOWERS
-from tcsql.http.guard import ANY_HOST, Guard, is_public
+from tcsql.http.guard import ANY_HOST, Guard
 from tcsql.http.lanes import Lanes
+from tcsql.http.listening import Listening, certified, listen
 from tcsql.http.published import Publications
 from tcsql.logs import configure_logging, not_default
 from tcsql.metrics import Metrics
@@ -95,8 +97,14 @@ def run(
     keys = KeyFile(Path(settings.data))
     access = Access(keys.read())
     publications = Publications(published, settings)
-    with contextlib.closing(listen(settings)) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        server = Server(settings, sources, base, listener, announce, access=access, keys=keys, published=publications)
+    tls = certified(settings)
+    with (
+        contextlib.closing(listen(settings, has_keys=access.has_keys)) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        server = Server(
+            settings, sources, base, listener, announce, access=access, keys=keys, tls=tls, published=publications
+        )
         runner.run(server.serve())
 
 
@@ -107,32 +115,6 @@ def _fitting(settings: Settings) -> Settings:
         told = (most, settings.max_connections)
         logger.warning("max_connections is %d instead of %d: the limit of open files (ulimit -n) is too low", *told)
     return replace(settings, max_connections=most)
-
-
-def listen(settings: Settings) -> socket.socket:
-    """The bound socket; a taken port is found out here, before the store is touched."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        if is_public(str(address[0])) and not settings.plain_public:
-            raise SetupError(
-                f"{settings.host} is not loopback: anybody who reaches it may read and write, there are no keys yet",
-                "listen on 127.0.0.1, or say --plain-public true and let a firewall choose who reaches it",
-            )
-        return socket.create_server(address[:2], family=family, backlog=settings.backlog)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not an address"
-        hint = "another program has it; --port 0 picks a free one" if settings.port else None
-        raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {reason}", hint) from None
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers: it would end the process by the signal, and we by exit code 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class _Interrupted(Exception):
@@ -152,10 +134,12 @@ class Server:
         *,
         access: Access,
         keys: KeyFile,
+        tls: ssl.SSLContext | None = None,
         published: Publications,
     ) -> None:
         self._settings = settings
         self._access = access
+        self._tls = tls
         self._keys = keys
         self._sources = sources
         self._base = base
@@ -171,7 +155,7 @@ class Server:
         self._stalls = StallMeter(lambda: sum(metrics.requests.values()) + self.api.known.hits)
         guard = Guard(settings, str(listener.getsockname()[0]))
         self.api = Api(settings, metrics, self._progress, self._stalls, guard, access=access, published=published)
-        self._lanes = Lanes(self.api, settings, listener)
+        self._lanes = Lanes(self.api, settings, listener, tls)
         config = uvicorn.Config(
             create_app(self.api),
             http=protocol(self._lanes),  # type: ignore[arg-type]  # uvicorn calls it, and never asks whether it is a class
@@ -186,7 +170,7 @@ class Server:
             timeout_keep_alive=settings.keepalive_s,
             timeout_graceful_shutdown=settings.drain_s,
         )
-        self._uvicorn = _Uvicorn(config)
+        self._uvicorn = Listening(config, tls, settings.header_s)
 
     async def serve(self) -> None:
         """Everything, in order; returns when the store is closed."""
@@ -229,11 +213,12 @@ class Server:
     def url(self) -> str:
         """Where the server listens."""
         host, port = self._listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self._tls is not None else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def _warn(self) -> None:
-        if self._settings.plain_public:
-            logger.warning("plain_public is on: anybody who reaches %s may read and write", self.url)
+        if self._settings.plain_public and self._tls is None:
+            logger.warning("plain_public is on: whoever sees the network of %s can read keys and rows", self.url)
         if ANY_HOST in self._settings.hosts:
             logger.warning("hosts allows any Host: a hostile page in a browser that reaches %s may read it", self.url)
 

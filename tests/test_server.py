@@ -22,7 +22,7 @@ import pytest
 
 from tcsql.engine.change import Upsert
 from tcsql.errors import SetupError
-from tcsql.server import listen
+from tcsql.http.listening import listen
 from tcsql.settings import Settings
 from tcsql.sql import changes_of
 from tcsql.storage.store import Store
@@ -201,7 +201,7 @@ def test_a_directory_in_use_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["256.1.1.1", "no such host", "203.0.113.1", "x" * 300, "\0"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     with pytest.raises(SetupError, match="cannot listen on "):
-        listen(Settings(host=host, port=0, plain_public=True))
+        listen(Settings(host=host, port=0, plain_public=True), has_keys=True)
 
 
 def test_a_path_that_is_no_directory_is_one_clear_line(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from asyncio import to_thread
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tcsql.access.callers import Caller
@@ -32,7 +31,9 @@ _NO_CONTENT: Final = 204
 
 def create_app(api: Api) -> Starlette:
     """The ASGI application of one server."""
-    return Starlette(routes=[Route("/{path:path}", _Lane(api))])
+    app = Starlette()
+    app.router.default = _Lane(api)  # a route has a pattern, and a path with a line end matches none
+    return app
 
 
 class _Lane:

@@ -53,6 +53,8 @@ class Guarded(HttpToolsProtocol):
         self._quiet_bytes = 0
         self._head_bytes = 0
         self._refusal: TCSQLError | None = None
+        #: What the parser got of a head, from the piece in which it began.
+        self._fed: bytes | memoryview = b""
         #: Whether the request that is handed on has been counted by its meter.
         self._is_paid = False
         self._write: Callable[[bytes], None]
@@ -74,6 +76,9 @@ class Guarded(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lanes.leave(self.peer)
         super().connection_lost(exc)
+
+    def forget_requests(self) -> None:
+        """Who sends requests here may not be who it was."""
 
     @property
     def _is_idle(self) -> bool:
@@ -149,6 +154,7 @@ class Guarded(HttpToolsProtocol):
     def _is_fed(self, piece: bytes | memoryview) -> bool:
         """Give it to the parser; False: the rest of the buffer is nobody's."""
         self._quiet_bytes += len(piece)
+        self._fed = b"%b%b" % (self._fed, piece) if self.head_s != inf else piece
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
@@ -159,6 +165,8 @@ class Guarded(HttpToolsProtocol):
         if self._quiet_bytes > self._caps.head_bytes:
             self._cut(self._too_large())
             return False
+        if self.head_s == inf:
+            self._fed = b""
         return not self.transport.is_closing()
 
     def _cut(self, error: TCSQLError) -> None:
@@ -200,6 +208,9 @@ class Guarded(HttpToolsProtocol):
             raise self._refusal
 
     def on_headers_complete(self) -> None:
+        # the parser takes other protocols, as RTSP, for HTTP, and several blanks for one
+        if b"%b %b HTTP/1." % (self.parser.get_method(), self.url) not in bytes(self._fed):
+            raise ValueError("not a request line of HTTP")
         self.head_s = inf
         self._quiet_bytes = 0
         state = self.scope["state"]

@@ -33,14 +33,15 @@ from uvicorn.server import ServerState
 
 from tcsql.http.blocks import Block
 from tcsql.http.connection import Guarded
-from tcsql.http.endpoints import PATHS
 from tcsql.http.following import is_hint
 from tcsql.http.lanes import UNSEEN, Lanes
 from tcsql.http.messages import Head, Reply
+from tcsql.http.paths import PATHS
 
 #: What one connection may take at once with a pipeline of requests: one of 256 KB took a second.
 MOST_PIPELINE_S: Final = 0.002
 _GET: Final = b"GET /?"
+_PUBLISHED: Final = b"GET /q/"
 _POST: Final = b"POST /?"
 
 
@@ -190,10 +191,18 @@ class Connection(Guarded):
             path, query = "/", target[6:]
         elif target.startswith(b"GET /") and target[4:] in _DOCUMENTS:
             path, query = target[4:].decode(), b""
+        elif target.startswith(_PUBLISHED) and b"%" not in (place := target[4:].partition(b"?"))[0]:
+            path, query = place[0].decode("latin-1"), place[2]
         else:
             return False
         if vetted.is_metered and self._is_over_rate(vetted):
             return True
+        if target.startswith(_PUBLISHED) and vetted.keeps_alive and vetted.caller.refused is None:
+            whole = lanes.published.reply(target, self.server_state.default_headers)
+            if whole is not None:
+                self._write(whole)
+                self._is_paid = False
+                return True
         known = vetted.known if path == "/" else None
         body = known.body(query) if known is not None else None
         if body is not None:

@@ -28,6 +28,7 @@ from tcsql.http.deadlines import Deadlines
 from tcsql.http.endpoints import Api
 from tcsql.http.following import NO_FOLLOWERS, Followers
 from tcsql.http.messages import Header
+from tcsql.http.published_lane import PublishedLane
 from tcsql.settings import Settings
 from tcsql.storage.store import Store
 
@@ -81,6 +82,7 @@ class Lanes:
         self._page_heads: dict[int, bytes] = {}
         self._head_lsn = -1
         self._head_defaults: object = None
+        self.published = PublishedLane(api.published, api.page_headers, head)
         api.access.on_change(self.forget)
 
     def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
@@ -99,7 +101,9 @@ class Lanes:
         """Callers may not be who they were: forget all that was remembered of their requests."""
         for blocks in self._blocks.values():
             blocks.clear()
-        self.api.known.forget_requests()
+        self.api.forget_callers()
+        for connection in self._connections:
+            connection.forget_requests()
 
     def _forget_head(self) -> None:
         self._head_lsn = -1
@@ -139,6 +143,7 @@ class Lanes:
         self.deadlines.sweep(list(self._connections), last_s)
         self.guard.rates.forget()
         self.api.known.forget_stale()
+        self.api.published.forget_stale()
 
     # --- requests -------------------------------------------------------------------------------------------
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tcsql.errors import SetupError
+from tcsql.http.addresses import LOOPBACK
 from tcsql.http.guard import Asked, Guard
-from tcsql.server import listen
+from tcsql.http.listening import listen
 from tcsql.settings import Settings
 from tests.http.conftest import LANES
+from tests.http.keyring import bearer, make_key
 from tests.http.serving import Running, finished, serving
 from tests.http.test_fastlane import exchanged
 
@@ -48,8 +50,20 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def open_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """The same, open to everybody in every way there is."""
+    """The same, by any name and also by GET."""
     yield from pair_of(tmp_path_factory, "--plain-public", "true", "--hosts", "*", "--get-writes", "true")
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, str]]:
+    """A server with a key for everything; its token."""
+    data = tmp_path_factory.mktemp("keyed") / "data"
+    token = make_key(data)
+    with serving(data) as server:
+        server.client.headers["authorization"] = f"Bearer {token}"
+        server.sql("CREATE TABLE t (id INT PRIMARY KEY)")
+        yield server, token
+        assert server.stop() == 0
 
 
 def head(method: str, target: str, *headers: str, host: str | None = "localhost", version: str = "1.1") -> bytes:
@@ -145,6 +159,48 @@ MALFORMED: dict[str, bytes] = {
     "a blank before the method": b" " + wipe("Content-Length: 0"),
     "a blank behind the version": wipe("Content-Length: 0").replace(b"HTTP/1.1", b"HTTP/1.1 "),
     "a tunnel": head("CONNECT", "localhost:80"),
+    "two keys": wipe("Content-Length: 0", "Authorization: Bearer a", "Authorization: Bearer b"),
+    "the same key twice": wipe("Content-Length: 0", "Authorization: Bearer a", "authorization: Bearer a"),
+    "a key and nothing": wipe("Content-Length: 0", "Authorization: Bearer a", "Authorization:"),
+    "a blank before the colon of a key": wipe("Content-Length: 0", "Authorization : Bearer a"),
+    "a blank before the colon of chunks": wipe("Transfer-Encoding : chunked", body=END),
+    "a tab before the colon": wipe("Content-Length\t: 0"),
+    "a blank before a name": wipe("Content-Length: 0", " X: a"),
+    "a folded key": wipe("Content-Length: 0", "Authorization: Bearer\r\n a"),
+    "a folded header with a tab": wipe("Content-Length: 0", "X: a\r\n\tb"),
+    "NUL in a name": wipe("Content-Length: 0", "X\0: a"),
+    "NUL in a key": wipe("Content-Length: 0", "Authorization: Bearer a\0b"),
+    "NUL alone": b"\0\r\n\r\n",
+    "a bare return before the end": wipe("Content-Length: 0").replace(b"\r\n\r\n", b"\r\r\n"),
+    "a bare return behind the version": wipe("Content-Length: 0").replace(b"1.1\r\n", b"1.1\r"),
+    "a bare return in a length": wipe("Content-Length: 0\r1"),
+    "a delete in a value": wipe("Content-Length: 0", "X: a\x7fb"),
+    "a control in a name": wipe("Content-Length: 0", "X\x01: a"),
+    "a name in brackets": wipe("Content-Length: 0", "X(a): b"),
+    "a length with a blank within": wipe("Content-Length: 1 0", body=b"0123456789"),
+    "a length with a point": wipe("Content-Length: 3.0", body=b"a=b"),
+    "a length in exponents": wipe("Content-Length: 3e0", body=b"a=b"),
+    "a length that wraps 64 bits": wipe("Content-Length: 18446744073709551619", body=b"a=b"),
+    "a length of 500 digits": wipe("Content-Length: " + "9" * 500),
+    "a length and a length in chunks": wipe(FORM, "Content-Length: 3", CHUNKED, body=END),
+    "chunks and identity": wipe("Transfer-Encoding: identity, chunked", body=END),
+    "chunks with a parameter": wipe("Transfer-Encoding: chunked;q=1", body=END),
+    "chunks in quotes": wipe('Transfer-Encoding: "chunked"', body=END),
+    "a chunk of 17 digits": wipe(CHUNKED, body=b"1" + b"0" * 16 + b"\r\n\r\n"),
+    "a chunk of no size": wipe(CHUNKED, body=b"\r\n\r\n"),
+    "a chunk with an underscore": wipe(CHUNKED, body=b"0_0\r\n\r\n"),
+    "a chunk with a blank before": wipe(CHUNKED, body=b" 0\r\n\r\n"),
+    "a chunk that ends without a line end": wipe(CHUNKED, body=b"1\r\na0\r\n\r\n"),
+    "HTTP/0.9, a blank behind": f"GET {READ} \r\n\r\n".encode(),
+    "a version without a point": wipe("Content-Length: 0").replace(b"HTTP/1.1", b"HTTP/11"),
+    "a version of two digits": wipe("Content-Length: 0").replace(b"HTTP/1.1", b"HTTP/1.10"),
+    "another protocol": wipe("Content-Length: 0").replace(b"HTTP/1.1", b"RTSP/1.0"),
+    "a method with a blank": wipe("Content-Length: 0").replace(b"POST ", b"PO ST "),
+    "no method": wipe("Content-Length: 0").replace(b"POST ", b""),
+    "a target with a blank": wipe("Content-Length: 0").replace(b"all=1", b"all=1 x"),
+    "a target with a line feed": wipe("Content-Length: 0").replace(b"all=1", b"all=1\nx"),
+    "a target with a NUL": wipe("Content-Length: 0").replace(b"all=1", b"all=1\0"),
+    "a relative target": wipe("Content-Length: 0").replace(b"POST /", b"POST "),
     "a handshake of TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
 }  # fmt: skip
 
@@ -344,12 +400,17 @@ THROUGH = (
 
 
 @pytest.mark.parametrize("header", THROUGH)
-def test_what_came_through_a_proxy_is_remote(header: str, pair: Pair, open_pair: Pair) -> None:
+def test_what_came_through_a_proxy_is_remote_and_needs_a_key(
+    header: str, pair: Pair, keyed: tuple[Running, str]
+) -> None:
     for request in (head("GET", READ, header), head("GET", "/health", header), wipe("Content-Length: 0", header)):
         answer = both(pair, request)
         assert code(answer) == (403, "not_local")
+        assert b"tcsql key make" in answer
         assert number(answer) == 1
-    assert both(open_pair, head("GET", READ, header)).count(b"HTTP/1.1 200 OK") == 2
+    server, token = keyed
+    assert replies(server, head("GET", READ, header, bearer(token)) + LAST).count(b"HTTP/1.1 200 OK") == 2
+    assert code(replies(server, head("GET", READ, header) + LAST)) == (401, "unauthorized")
 
 
 def test_any_host_means_any_host_but_one(open_pair: Pair) -> None:
@@ -358,33 +419,51 @@ def test_any_host_means_any_host_but_one(open_pair: Pair) -> None:
         assert code(both(open_pair, MISDIRECTED[name])) == (421, "misdirected_request")
     for server in open_pair:
         assert "hosts allows any Host" in server.stderr()
-        assert "anybody who reaches" in server.stderr()
+        assert "can read keys and rows" in server.stderr()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "203.0.113.1"])
 def test_an_address_that_others_reach_is_refused_at_start(address: str, tmp_path: Path) -> None:
     found = finished("serve", "--data", "data", "--port", "0", "--host", address, cwd=tmp_path)
     assert found.returncode == 2
-    assert found.stderr.startswith(f"tcsql: {address} is not loopback")
+    assert found.stderr.startswith(f"tcsql: {address} is not loopback, and no key has been made")
+    assert "tcsql key make NAME --scope read --data data" in found.stderr
     assert found.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "localhost"])
 def test_loopback_needs_no_permission(address: str) -> None:
-    listen(Settings(host=address, port=0)).close()
+    listen(Settings(host=address, port=0), has_keys=False).close()
 
 
-def test_an_address_that_others_reach_needs_permission() -> None:
-    with pytest.raises(SetupError, match="cannot listen on"):  # it is tried, but is not ours
-        listen(Settings(host="203.0.113.1", port=0, plain_public=True))
+@pytest.mark.parametrize("address", ["0.0.0.0", "203.0.113.1"])
+def test_an_address_that_others_reach_needs_a_key_and_a_way_to_keep_it(address: str) -> None:
+    ways = (
+        Settings(host=address, port=0, plain_public=True),
+        Settings(host=address, port=0, proxies="10.0.0.1"),
+        Settings(host=address, port=0, tls_certificate="chain.pem"),
+    )
+    for settings in ways:
+        with pytest.raises(SetupError, match="no key has been made"):
+            listen(settings, has_keys=False)
+    with pytest.raises(SetupError, match="would not be encrypted") as found:
+        listen(Settings(host=address, port=0), has_keys=True)
+    assert found.value.hint is not None
+    assert all(way in found.value.hint for way in ("--tls-certificate", "--proxies", "--plain-public true"))
+    for settings in ways:
+        if address == "0.0.0.0":
+            listen(settings, has_keys=True).close()
+        else:  # it is tried, but is not ours
+            with pytest.raises(SetupError, match="cannot listen on"):
+                listen(settings, has_keys=True)
 
 
 def test_what_is_listened_on_is_a_host() -> None:
     guard = Guard(Settings(hosts="db.example", host="db.local"), "fe80::1%eth0")
     for host in (b"db.example", b"DB.local:1", b"[fe80::1]"):
-        assert guard.admits(Asked("1.1", b"/", [(b"host", host)])) is None
-    assert guard.admits(Asked("1.1", b"/", [(b"host", b"localhost")])) is not None
+        assert guard.admits(Asked("1.1", b"/", [(b"host", host)]), LOOPBACK) is None
+    assert guard.admits(Asked("1.1", b"/", [(b"host", b"localhost")]), LOOPBACK) is not None
 
 
 @pytest.mark.parametrize(
