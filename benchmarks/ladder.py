@@ -98,7 +98,7 @@ class Ladder:
         while database.maintain(lambda: True):
             pass
         self.api = self.cache._api
-        opened = self.api._open
+        opened = self.api._serving.opened
         assert opened is not None
         self.grammar = opened.grammar
         lanes = Lanes(self.api, Settings())

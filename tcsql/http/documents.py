@@ -151,7 +151,10 @@ class Documents:
         answered, rows = self._known.harvest()
         for operation, count in answered.items():
             self._metrics.requests[operation, 200] += count
-        self._metrics.rows_sent += rows + self._published.harvest()
+        hits, rows_published = self._published.harvest()
+        if hits:
+            self._metrics.requests["published", 200] += hits
+        self._metrics.rows_sent += rows + rows_published
         return self._metrics
 
 

@@ -191,18 +191,12 @@ class Connection(Guarded):
             path, query = "/", target[6:]
         elif target.startswith(b"GET /") and target[4:] in _DOCUMENTS:
             path, query = target[4:].decode(), b""
-        elif target.startswith(_PUBLISHED) and b"%" not in (place := target[4:].partition(b"?"))[0]:
-            path, query = place[0].decode("latin-1"), place[2]
+        elif target.startswith(_PUBLISHED):
+            return self._is_published(target, vetted)
         else:
             return False
         if vetted.is_metered and self._is_over_rate(vetted):
             return True
-        if target.startswith(_PUBLISHED) and vetted.keeps_alive and vetted.caller.refused is None:
-            whole = lanes.published.reply(target, self.server_state.default_headers)
-            if whole is not None:
-                self._write(whole)
-                self._is_paid = False
-                return True
         known = vetted.known if path == "/" else None
         body = known.body(query) if known is not None else None
         if body is not None:
@@ -213,6 +207,26 @@ class Connection(Guarded):
                 self._request = known.request
             return True
         reply = lanes.api.answer_now(Head("GET", path, query, caller=vetted.caller)) if _is_plain(target[4:]) else None
+        if reply is None:
+            return False
+        self._is_paid = False
+        self._send(reply, vetted.keeps_alive)
+        return True
+
+    def _is_published(self, target: bytes, vetted: Block) -> bool:
+        """The same for a published query."""
+        if vetted.is_metered and self._is_over_rate(vetted):
+            return True
+        if vetted.keeps_alive and vetted.caller.refused is None:
+            whole = self._lanes.published.reply(target, self.server_state.default_headers)
+            if whole is not None:
+                self._write(whole)
+                self._is_paid = False
+                return True
+        path, _, query = target[4:].partition(b"?")
+        if b"%" in path or not _is_plain(target[4:]):
+            return False
+        reply = self._lanes.api.answer_now(Head("GET", path.decode(), query, caller=vetted.caller))
         if reply is None:
             return False
         self._is_paid = False

@@ -71,6 +71,8 @@ class PublishedQuery:
         self.draft: Draft = draft_of(published, settings)
         self.budget_rows = published.budget_rows or settings.published_budget_rows
         self.calls = 0
+        #: Answered by the fast lane since they were asked for.
+        self.hits = 0
         #: In answers of the careful way, since they were asked for.
         self.rows = 0
         self.too_costly = 0
@@ -268,33 +270,39 @@ class Publications:
         return TooCostly("this published query would examine more rows than it may", "ask for something narrower")
 
     def _reply(self, state: Opened, published: Published, body: bytes) -> Reply:
-        headers = state.headers()
-        if published.cache_s or self._varies:
-            headers = self._cached(headers, published.cache_s)
-        return Reply(200, body, headers)
+        return Reply(200, body, self.headers(state.headers(), published.cache_s))
 
-    def _cached(self, headers: tuple[Header, ...], cache_s: int) -> tuple[Header, ...]:
-        """The headers of a reply that may be kept; made once for each state of the store."""
+    def headers(self, headers: tuple[Header, ...], cache_s: int) -> tuple[Header, ...]:
+        """Those of a page, for a reply that may be kept so long; made once for each state of the store."""
+        if not cache_s:
+            return headers
         if headers is not self._headers_of:
             self._headers_of = headers
             self._headers.clear()
         found = self._headers.get(cache_s)
         if found is None:
             kept = (b"cache-control", b"public, max-age=%d" % cache_s)
-            found = tuple(kept if cache_s and name == b"cache-control" else (name, value) for name, value in headers)
-            if self._varies and cache_s:
+            found = tuple(kept if name == b"cache-control" else (name, value) for name, value in headers)
+            if self._varies:
                 found += ((b"vary", b"origin"),)
             self._headers[cache_s] = found
         return found
 
-    def harvest(self) -> int:
-        """Rows in the answers since the last call."""
-        rows = 0
+    @property
+    def hits(self) -> int:
+        """Answers of the fast lane, which nobody else counts."""
+        return sum([query.hits for query in self.queries.values()])
+
+    def harvest(self) -> tuple[int, int]:
+        """Answers of the fast lane, and rows in all answers, since the last call."""
+        hits = rows = 0
         for query in self.queries.values():
-            rows, query.rows = rows + query.rows, 0
+            hits, rows = hits + query.hits, rows + query.rows
+            query.calls += query.hits
+            query.hits = query.rows = 0
             if query.fast is not None:
                 rows += query.fast.harvest()
-        return rows
+        return hits, rows
 
     def forget_stale(self) -> None:
         """Let go of tables and indexes that are gone."""
@@ -323,7 +331,7 @@ def _status(query: PublishedQuery, database: Database) -> dict[str, Any]:
         "parameters": query.parameters,
         "budget_rows": query.budget_rows,
         "cache_s": published.cache_s,
-        "calls": query.calls,
+        "calls": query.calls + query.hits,
         "too_costly": query.too_costly,
     }
     try:

@@ -42,7 +42,10 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One order of names. ``body``: None, the size of the page is said by values."""
+    """One order of names: what each value does, operands that no value of these makes, and who says the rows.
+
+    ``body``: None, they are said by the values at ``page``, ``limit`` and ``skip``; -1: not by a value.
+    """
 
     steps: tuple[Step, ...]
     operands: tuple[bytes, ...]
@@ -52,10 +55,12 @@ class Plan(NamedTuple):
     skip: int
 
 
+One = Callable[[bytes], bytes | None]
+Two = Callable[[bytes, bytes], bytes | None]
+
+
 class FastWay:
     """The short way of one query, for one state of its table."""
-
-    __slots__ = ("_bodies", "_is_plain", "_plans", "_prepared", "_published", "_rows", "_standing", "_template")
 
     def __init__(self, published: Published, template: Template, prepared: Prepared, standing: Sequence[bytes | int]):
         self._published = published
@@ -68,8 +73,12 @@ class FastWay:
         self._is_plain = all(
             each.isalnum() if isinstance(each, bytes) else _is_plain(places[each]) for each in standing
         )
+        self._ones: dict[bytes, One] = {}
+        self._twos: dict[tuple[bytes, bytes], Two] = {}
         self._plans: dict[tuple[bytes, ...], Plan] = {}
         self._bodies: dict[tuple[int, int], tuple[Body, Answered]] = {}
+        #: The same by the page as it was written, of orders of names that have one.
+        self._pages: list[dict[bytes, Body]] = []
         self._rows = 0
 
     @property
@@ -79,24 +88,33 @@ class FastWay:
 
     def body(self, raw: bytes) -> bytes | None:
         """The body of the reply; None: the careful way has to look at it."""
+        first, more, rest = raw.partition(b"&")
+        name, _, value = first.partition(b"=")
+        if not more:
+            one = self._ones.get(name)
+            return None if one is None else one(value)
+        name_of_rest, _, other = rest.partition(b"=")
+        two = self._twos.get((name, name_of_rest))
+        if two is not None:  # a third parameter stands in its second value, and no check lets it pass
+            return two(value, other)
         pairs = [part.partition(b"=") for part in raw.split(b"&")]
         plan = self._plans.get(tuple([pair[0] for pair in pairs]))
-        if plan is None:
-            return None
+        return None if plan is None else self._answer(plan, [pair[2] for pair in pairs])
+
+    def _answer(self, plan: Plan, values: Sequence[bytes]) -> bytes | None:
         steps, defaults, body, page, limit, skip = plan
         operands = list(defaults)
-        for pair, (check, places) in zip(pairs, steps, strict=True):
-            value = pair[2]
+        for value, (check, places) in zip(values, steps, strict=True):
             if not check(value):
                 return None
             for place in places:
                 operands[place] = value
         if body is None:
-            rows = int(pairs[limit][2]) if limit >= 0 else self._template.limit.number
+            rows = int(values[limit]) if limit >= 0 else self._template.limit.number
             if page >= 0:
-                offset = (int(pairs[page][2]) - 1) * rows
+                offset = (int(values[page]) - 1) * rows
             else:
-                offset = int(pairs[skip][2]) if skip >= 0 else self._template.skip.number
+                offset = int(values[skip]) if skip >= 0 else self._template.skip.number
             known = self._bodies.get((offset, rows))
             body = known[0] if known is not None else self._new_body(offset, rows)
         return body(operands)
@@ -115,8 +133,58 @@ class FastWay:
         if len(raw) > MOST_BYTES or len(self._plans) >= MOST_ORDERS or names in self._plans:
             return
         plan = self._plan([name.decode("latin-1") for name in names])
-        if plan is not None:
-            self._plans[names] = plan
+        if plan is None:
+            return
+        self._plans[names] = plan
+        if len(names) == 1:
+            self._ones[names[0]] = self._one(plan)
+        elif len(names) == 2:
+            self._twos[names[0], names[1]] = self._two(plan)
+
+    def _one(self, plan: Plan) -> One:
+        """The same for one value, or none, and half of the time."""
+        body, operands, answer = plan.body, plan.operands, self._answer
+        if not plan.steps:
+            return lambda value: answer(plan, ()) if not value else None
+        [(check, places)] = plan.steps
+        if body is None or len(places) != 1:
+            return lambda value: answer(plan, (value,))
+        before, behind = operands[: places[0]], operands[places[0] + 1 :]
+        return lambda value: body((*before, value, *behind)) if check(value) else None
+
+    def _two(self, plan: Plan) -> Two:
+        """The same for two values: operands both, or an operand and the page."""
+        body, operands, answer = plan.body, plan.operands, self._answer
+        (check, places), (check_other, others) = plan.steps
+        if len(places) == 1 and plan.page == 1 and plan.limit == plan.skip == -1:
+            before, behind = operands[: places[0]], operands[places[0] + 1 :]
+            pages: dict[bytes, Body] = {}
+            self._pages.append(pages)
+
+            def page_of(value: bytes, page: bytes) -> bytes | None:
+                if not check(value):
+                    return None
+                body = pages.get(page)
+                if body is None:
+                    if not check_other(page):
+                        return None
+                    rows = self._template.limit.number
+                    body = pages[page] = self._new_body((int(page) - 1) * rows, rows)
+                return body((*before, value, *behind))
+
+            return page_of
+        if body is None or len(places) != 1 or len(others) != 1:
+            return lambda value, other: answer(plan, (value, other))
+        at, at_other = places[0], others[0]
+
+        def both(value: bytes, other: bytes) -> bytes | None:
+            if not check(value) or not check_other(other):
+                return None
+            filled = [*operands]
+            filled[at], filled[at_other] = value, other
+            return body(filled)
+
+        return both
 
     def _plan(self, names: Sequence[str]) -> Plan | None:
         published, template = self._published, self._template
@@ -156,6 +224,8 @@ class FastWay:
         if len(self._bodies) >= MOST_SIZES:
             self._rows = self.harvest()
             self._bodies.clear()
+            for pages in self._pages:
+                pages.clear()
         answered = Answered()
         shows_cursors = self._template.has_cursors or isinstance(self._template.marked, Count)
         if self._is_plain and shows_cursors:
