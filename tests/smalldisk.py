@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,10 @@ class SmallDisk:
             return ()
         user = ("--user", "--preserve-credentials") if self.kind == "tmpfs-user" else ()
         return ("nsenter", "--target", str(self._holder.pid), *user, "--mount", "--")
+
+    def copied(self, name: str, target: Path) -> Path:
+        """A directory of this disk, on the ordinary one: SQLite follows the way in through /proc to another place."""
+        return Path(shutil.copytree(self.seen / name, target))
 
     def fill(self, server: Running, left: int = 0) -> None:
         """Leave so many bytes free."""

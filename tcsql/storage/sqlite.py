@@ -120,9 +120,10 @@ def reading(what: str) -> Iterator[None]:
         raise SetupError(f"{what}: {error}", "check the rights on the data directory and its files") from error
     except apsw.BusyError as error:
         raise SetupError(f"{what}: another program holds the store's file", "end it and start again") from error
-    except apsw.FullError as error:
-        raise SetupError(f"{what}: no space left", "make room on the data directory's disk") from error
-    except apsw.IOError as error:
+    except (apsw.FullError, apsw.IOError) as error:
+        # the second: of the memory that SQLite shares between connections, a file of 32 KiB
+        if isinstance(error, apsw.FullError) or error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE:
+            raise SetupError(f"{what}: no space left", "make room on the data directory's disk") from error
         raise SetupError(f"{what}: {error}", "look at the disk and the system's log") from error
 
 
