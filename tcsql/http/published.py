@@ -81,26 +81,40 @@ class PublishedQuery:
         self.fast: FastWay | None = None
         #: What was read last.
         self.latest: Template | None = None
+        #: Whether that has to scan; None: not known yet.
+        self._scans: bool | None = None
 
     def template(self, database: Database) -> Template:
         """The query against its table as it is now; raises UnknownTable and SetupError."""
         schema = database.schema(self.draft.table)
         found = self.latest
         if found is None or found.schema is not schema:
-            self.fast = None
+            self.fast = self._scans = None
             found = self.latest = self.draft.template(database)
         return found
 
     def require_template(self, database: Database) -> Template:
         """The same for a caller: raises NotReady, and tells the operator why, once."""
         try:
-            found = self.template(database)
+            found = self.judged(database)
         except (UnknownTable, SetupError) as error:
             if self.fault != error.message:
                 self.fault = error.message
                 logger.warning("published query %s is not answered: %s", self.published.name, error.message)
             raise NotReady("this published query cannot be answered now", "retry later") from None
         self.fault = None
+        return found
+
+    def judged(self, database: Database) -> Template:
+        """The same, once its plan is known: warns of one that scans, or raises SetupError when that is not wanted."""
+        found, published = self.template(database), self.published
+        if self._scans is None or (self._scans and published.strict):
+            is_news, self._scans = self._scans is None, self.plan_scans(database)
+            why = f"{published.where} {published.option}: no index serves this query, so it would scan its table"
+            if self._scans and published.strict:
+                raise SetupError(why, "add an index; tcsql explain tells which")
+            if self._scans and is_news:
+                logger.warning("%s; it may examine %d rows", why, self.budget_rows)
         return found
 
     def plan_scans(self, database: Database) -> bool:
@@ -203,19 +217,11 @@ class Publications:
         A table that is not there may come later: from a source, or by a statement.
         """
         for name, query in self.queries.items():
-            published = query.published
             try:
-                scanning = query.plan_scans(database)
+                query.judged(database)
             except UnknownTable as error:
                 query.fault = error.message
                 logger.warning("published query %s is not answered yet: %s", name, error.message)
-                continue
-            if not scanning:
-                continue
-            why = f"{published.where} {published.option}: no index serves this query, so it would scan its table"
-            if published.strict:
-                raise SetupError(why, "add an index; tcsql explain tells which")
-            logger.warning("%s; it may examine %d rows", why, query.budget_rows)
 
     def find(self, name: str) -> PublishedQuery:
         """The query of that name; raises NotFound."""
