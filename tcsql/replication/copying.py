@@ -47,8 +47,12 @@ class TableCopy:
     #: When it is done, all rows are those of the source.
     repairs = True
 
-    def __init__(self, source: str, table: Table, position: TablePosition, step_rows: int, accepted: bool) -> None:
+    def __init__(
+        self, source: str, name: str, table: Table, position: TablePosition, step_rows: int, *, accepted: bool
+    ) -> None:
         self.position = position
+        #: The table's name at the source; ``table`` may have another, while it is beside the one that answers.
+        self.name = name
         self._source = source
         self._table = table
         self._step_rows = step_rows
@@ -57,10 +61,6 @@ class TableCopy:
         self._missing = 0
         #: The last key of ours that was asked for, in ASK and SWEEP.
         self._asked: PKey | None = None
-
-    @property
-    def name(self) -> str:
-        return self._table.schema.name
 
     @property
     def is_done(self) -> bool:

@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
+from tcsql.engine.change import Change, DropTable, RenameTable, RowChange
 from tcsql.replication.applying import batches
 from tcsql.replication.asyncsource import AsyncSource
 from tcsql.replication.copying import Question, TableCopy, mass_deletion_of
@@ -122,7 +123,8 @@ class Following:
             room_bytes=known.store.budget.limit_bytes - database.memory_bytes,
             recopies=recopies,
         )
-        known.own(plan.blocked.keys() - plan.position.tables.keys())
+        besides = [table.beside for table in plan.position.tables.values()]
+        known.own(plan.blocked.keys() - plan.position.tables.keys(), besides)
         if plan.schema_changes or plan.position != known.stored:
             await known.commit([plan.schema_changes], plan.position)
         known.recopies -= recopies
@@ -139,9 +141,9 @@ class Following:
             if position.phase is not Phase.DONE:
                 copy = under_way.get(name)
                 if copy is None or copy.position != position:
-                    table = database.table(name)
+                    table = database.table(known.target(name))
                     is_accepted = mass_deletion_of(name) in known.accepted
-                    copy = TableCopy(known.name, table, position, known.settings.copy_rows, is_accepted)
+                    copy = TableCopy(known.name, name, table, position, known.settings.copy_rows, accepted=is_accepted)
                 known.copies.append(copy)
 
     def _compare_what_is_unsure(self) -> None:
@@ -188,13 +190,18 @@ class Following:
         before = job.findings.differing if isinstance(job, TableVerification) else 0
         changes = job.take(step.read, asked)
         position = known.position
+        pieces: list[list[Change | RowChange]] = [[change] for change in changes]
         if isinstance(job, TableCopy):
+            beside = job.position.beside
+            if job.is_done and beside:
+                pieces.append([DropTable(job.name), RenameTable(beside, job.name)])
+                job.position = replace(job.position, beside="")
             position = position.with_table(job.name, job.position)
         if job.is_done and job.repairs and job is not known.audit.job:
             position = replace(position, unsure=position.unsure - ({job.name} - self._doubted))
             self._doubted.discard(job.name)
-        if changes or position != known.stored:
-            await known.commit([[change] for change in changes], position)
+        if pieces or position != known.stored:
+            await known.commit(pieces, position)
         if job is known.audit.job:
             rows = len(step.read.rows) if isinstance(step.read, RangeRead) else len(asked.pkeys)  # type: ignore[union-attr]  # keys are answered by keys
             self._audited(rows, before)
@@ -222,7 +229,7 @@ class Following:
     async def _apply(self, step: Step) -> None:
         """What the step changes, durable here."""
         known = self._known
-        schemas = {name: known.store.database.schema(name) for name in step.changes}
+        schemas = {name: known.store.database.schema(known.target(name)) for name in step.changes}
         pieces = batches(step.changes, schemas)
         position = replace(known.position, unsure=known.position.unsure.union(step.unsure))
         if step.position:

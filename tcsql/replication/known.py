@@ -113,8 +113,15 @@ class KnownSource:
             logger.warning("source %s: table %s can be followed again", self.name, name)
         self.blocked = blocked
 
-    def own(self, in_the_way: Collection[str] = ()) -> None:
+    def target(self, name: str) -> str:
+        """The table here that changes of a table at the source go into."""
+        position = self.position.tables.get(name)
+        return (position.beside if position is not None else "") or name
+
+    def own(self, in_the_way: Collection[str] = (), besides: Collection[str] = ()) -> None:
         """Take writes to our tables for ourselves. ``in_the_way``: never followed; what is here of them is not ours.
+
+        ``besides``: tables that copies go into.
 
         Without a token triggers cannot send hints: they send whole rows, as any client does.
         """
@@ -123,6 +130,7 @@ class KnownSource:
         shares_rows = self.settings.mode == "push" and not self.settings.push_token
         self.store.owners.release(self.name)
         self.store.owners.claim(self.name, names, shares_rows)
+        self.store.owners.claim(self.name, {*besides, *(each.beside for each in self.position.tables.values())} - {""})
 
     async def commit(self, pieces: Sequence[Sequence[Change | RowChange]], position: Position) -> None:
         """Batches, the last with the position in its transaction; all durable when this returns."""

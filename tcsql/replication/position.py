@@ -41,6 +41,7 @@ class TablePosition:
     """One table.
 
     ``after``: the last key copied; ``copied``: rows so far; ``sweeps``: rows were there before the copy.
+    ``beside``: the table here that the copy goes into, while the one with its name answers with the columns of before.
     """
 
     definition: str
@@ -49,6 +50,7 @@ class TablePosition:
     after: KeyText | None = None
     copied: int = 0
     sweeps: bool = False
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Position:
                 "after": table.after,
                 "copied": table.copied,
                 "sweeps": table.sweeps,
+                **({"beside": table.beside} if table.beside else {}),
             }
             for name, table in self.tables.items()
         }

@@ -7,23 +7,28 @@ followed, same form               go on
 TRUNCATE, table swap, new server  re-copy beside it
 triggers that were made anew      re-copy beside it
 other rows kept (``where``)       re-copy beside it
-other columns                     made anew and copied
+other columns                     copied into a table beside it, which takes its place when it is whole; without room
+                                  for two made anew and copied
 lost triggers, no primary key     blocked until that is mended, then re-copied
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tcsql.engine.change import CreateTable, DropTable, SchemaChange
 from tcsql.engine.database import Database
-from tcsql.engine.schema import TableSchema
+from tcsql.engine.schema import IndexDef, TableSchema
 from tcsql.replication.position import Phase, Position, TablePosition
 from tcsql.replication.source import Identity, TableState
 from tcsql.sources import SourceSettings
+
+#: Characters of a name.
+MOST_NAME: Final = 64
+_BESIDE: Final = "__next"
 
 
 class Blocked(NamedTuple):
@@ -62,6 +67,7 @@ def reconcile(
     held = {schema.name: schema for schema in database.schemas()}
     found = {state.name: state for state in states}
     for name in position.tables.keys() - {table.name for table in settings.tables}:
+        plan.schema_changes += _without(position.tables[name].beside, held)
         plan.position = plan.position.without_table(name)
     for table in settings.tables:
         state = found.get(table.name)
@@ -75,6 +81,9 @@ def reconcile(
             continue
         rows = len(database.table(table.name)) if table.name in held else 0
         known = position.tables.get(table.name)
+        if known is not None and table.name in held and not has_same_form(held[table.name], state.schema):
+            room_bytes -= _beside(plan, state, known, held, room_bytes)
+            continue
         if known is not None and known.phase is Phase.COPY:
             room_bytes -= state.needs
         elif known is None and not rows:
@@ -82,8 +91,66 @@ def reconcile(
                 plan.blocked[table.name] = _too_large(state, room_bytes)
                 continue
             room_bytes -= state.needs
+        if known is not None and known.beside:  # its columns are again what they were
+            plan.schema_changes += _without(known.beside, held)
+            plan.position = plan.position.with_table(table.name, replace(known, beside="", definition=""))
         _one(plan, state, held.get(table.name), not same_server or table.name in recopies, rows)
     return plan
+
+
+def beside_of(name: str) -> str:
+    """What the table is called that a copy goes into.
+
+    >>> beside_of("posts")
+    'posts__next'
+    """
+    return f"{name[: MOST_NAME - len(_BESIDE)]}{_BESIDE}"
+
+
+def _without(beside: str, held: Mapping[str, TableSchema]) -> list[SchemaChange]:
+    return [DropTable(beside)] if beside in held else []
+
+
+def _beside(
+    plan: Plan, state: TableState, known: TablePosition, held: Mapping[str, TableSchema], room_bytes: int
+) -> int:
+    """Copy a table whose columns have changed beside the one that answers; gives the bytes that it will take.
+
+    The indexes of the old one come along, as far as their columns are still there.
+    """
+    old, name = held[state.name], beside_of(state.name)
+    fresh = TablePosition(state.definition, state.incarnation, beside=name)
+    made = state.schema.with_(name=name, indexes=_indexes(old, state.schema))
+    begun = held.get(name)
+    if known.beside == name and begun is not None and has_same_form(begun, state.schema):
+        same = merged_incarnation(known.incarnation, state.incarnation)
+        goes_on = known.definition == state.definition and same is not None
+        kept = replace(known, incarnation=same or "") if goes_on else replace(fresh, sweeps=True)
+        plan.position = plan.position.with_table(state.name, kept)
+        return state.needs
+    if begun is not None and known.beside != name:  # somebody's
+        room_bytes = -1
+    if state.needs > room_bytes:
+        plan.schema_changes += [*_without(known.beside, held), DropTable(state.name)]
+        plan.schema_changes.append(CreateTable(made.with_(name=state.name)))
+        plan.position = plan.position.with_table(state.name, replace(fresh, beside=""))
+        return 0
+    plan.schema_changes += [*_without(known.beside, held), CreateTable(made)]
+    plan.position = plan.position.with_table(state.name, fresh)
+    return state.needs
+
+
+def _indexes(old: TableSchema, source: TableSchema) -> tuple[IndexDef, ...]:
+    """The source's, and those that were made here; a name that both have is the source's."""
+    names = {index.name for index in source.indexes}
+    ours = [
+        index
+        for index in old.indexes
+        if index.name not in names
+        and all(column in source.by_name for column in index.columns)
+        and not any(index.has_entries_of(other) for other in source.indexes)
+    ]
+    return (*source.indexes, *ours)
 
 
 def _too_large(state: TableState, room_bytes: int) -> Blocked:
@@ -108,7 +175,7 @@ def _one(plan: Plan, state: TableState, held: TableSchema | None, again: bool, r
     if held is None:
         plan.schema_changes.append(CreateTable(state.schema))
     elif not has_same_form(held, state.schema):
-        if known is None and rows:
+        if rows:
             plan.blocked[state.name] = Blocked(
                 "a table of that name is here already, with other columns", "drop it here, or rename it"
             )

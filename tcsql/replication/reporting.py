@@ -38,5 +38,6 @@ def _table(follower: Follower, name: str) -> dict[str, object]:
         "state": _PHASES.get(state, state),
         **({"problem": blocked.problem, "remedy": blocked.remedy} if blocked else {}),
         **({} if position is None else {"copied": position.copied}),
+        **({} if position is None or not position.beside else {"copied_into": position.beside}),
         **({} if found is None else {"source_rows": found.rows}),
     }

@@ -541,17 +541,125 @@ def test_the_right_to_see_table_ids_may_come_and_go(tmp_path: Path) -> None:
     run(tmp_path, body)
 
 
-def test_columns_that_change_at_the_source_make_the_table_anew(tmp_path: Path) -> None:
-    source = server(rows=30)
+WIDER = "CREATE TABLE posts (id int PRIMARY KEY, extra int, title varchar(80), KEY (extra))"
+
+
+def widen(source: FakeServer) -> None:
+    """One column goes, another comes in the middle, at the source."""
+    source.schemas["posts"] = schema_of(WIDER)
+    for row in source.rows["posts"].values():
+        row["extra"] = 5
+        row.pop("n", None)
+
+
+def test_while_columns_change_the_old_list_goes_on_answering_and_says_that_it_is_stale(tmp_path: Path) -> None:
+    source = server(rows=500)
+    seen: set[tuple[bool, bool, str]] = set()
 
     async def body(store: Store) -> None:
         async with following(store, source, check_s=0) as follower:
             await caught_up(follower, store, source)
-            source.schemas["posts"] = schema_of("CREATE TABLE posts (id int PRIMARY KEY, title varchar(80), extra int)")
-            source.rows["posts"] = {
-                key: {"id": key, "title": row["title"], "extra": 5} for key, row in source.rows["posts"].items()
-            }
+            await store.commit([CreateIndex("posts", IndexDef("by_title", ("title",)))])
+            await store.commit([CreateIndex("posts", IndexDef("gone_with_its_column", ("n", "title")))])
+            before = held(store, "posts")
+
+            def look(read: ReadRange | ReadKeys) -> None:
+                seen.add((held(store, "posts") == before, follower.is_stale(time.monotonic()), follower.state))
+                if len(seen) == 1:
+                    source.commit("posts", [{"id": 7, "title": "changed meanwhile", "extra": 1}], deletes=[9])
+
+            source.on_read = look
+            widen(source)
             await caught_up(follower, store, source)
+            assert {(True, True, "copying")} == {each for each in seen if each[2] == "copying"}
+            schema = store.database.schema("posts")
+            assert schema.names == ("id", "extra", "title")
+            assert {index.columns for index in schema.indexes} == {("extra",), ("title",)}
+            assert {each.name for each in store.database.schemas()} == {"names", "posts"}
+            assert report(follower, 0.0)["tables"][0].keys().isdisjoint({"copied_into"})  # type: ignore[index]  # plain data
+
+    run(tmp_path, body)
+
+
+def test_a_copy_beside_the_old_list_goes_on_after_a_stop_or_begins_anew_when_columns_change_again(
+    tmp_path: Path,
+) -> None:
+    source = server(rows=500)
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=0) as follower:
+            await caught_up(follower, store, source)
+        widen(source)
+        reads: list[ReadRange | ReadKeys] = []
+        for _ in range(3):  # each time stopped in the middle
+            async with following(store, source, copy_rows=20) as follower:
+                source.on_read = reads.append
+                await until(lambda: len(reads) > 3)
+                assert "posts__next" in {schema.name for schema in store.database.schemas()}
+                with pytest.raises(FollowedTable):
+                    await store.commit([Upsert("posts__next", [{"id": 1}])])
+            reads.clear()
+        assert store.database.schema("posts").names == ("id", "title", "n")
+        assert len(store.database.table("posts__next")) >= 120
+        source.schemas["posts"] = schema_of("CREATE TABLE posts (id int PRIMARY KEY, title varchar(80))")
+        for row in source.rows["posts"].values():
+            row.pop("extra")
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+        assert {each.name for each in store.database.schemas()} == {"names", "posts"}
+
+    run(tmp_path, body)
+
+
+def test_columns_that_are_again_what_they_were_and_tables_no_longer_followed_leave_nothing_beside(
+    tmp_path: Path,
+) -> None:
+    source = server(rows=300)
+    old = source.schemas["posts"]
+
+    async def halfway(store: Store) -> None:
+        widen(source)
+        reads: list[ReadRange | ReadKeys] = []
+        source.on_read = reads.append
+        async with following(store, source, copy_rows=20, check_s=0):
+            await until(lambda: len(reads) > 3)
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=0) as follower:
+            await caught_up(follower, store, source)
+        await halfway(store)
+        source.schemas["posts"] = old
+        for row in source.rows["posts"].values():
+            row["n"] = row.pop("extra")
+        async with following(store, source, check_s=0) as follower:
+            await caught_up(follower, store, source)
+        assert {each.name for each in store.database.schemas()} == {"names", "posts"}
+        await halfway(store)
+        del source.schemas["posts"]
+        async with following(store, source, tables=(Table(name="names"),)) as follower:
+            await until(lambda: follower.state == "following")
+        assert {each.name for each in store.database.schemas()} == {"names", "posts"}
+
+    run(tmp_path, body)
+
+
+def test_without_room_for_two_a_table_whose_columns_change_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = server(rows=100)
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=0) as follower:
+            await caught_up(follower, store, source)
+        widen(source)
+        monkeypatch.setattr(store.budget, "limit_bytes", store.database.memory_bytes)
+        source.needs = 1
+        reads: list[set[str]] = []
+        source.on_read = lambda read: reads.append({schema.name for schema in store.database.schemas()})
+        async with following(store, source, check_s=0):
+            await until(lambda: bool(reads))
+        assert reads[0] == {"posts", "names"}
+        assert store.database.schema("posts").names == ("id", "extra", "title")
 
     run(tmp_path, body)
 
