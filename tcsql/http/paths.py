@@ -9,19 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tcsql.http.documents import DOCUMENTS
 from tcsql.http.following import PREFIX, is_hint
 from tcsql.http.judge import operation_of
 from tcsql.http.messages import Head
 from tcsql.http.parameters import READS, WRITES, of_query
-from tcsql.http.published import PREFIX as PUBLISHED_PREFIX
 
+#: What a server says of itself, and the operation that it is.
+SAID: Final[Mapping[str, str]] = {
+    "/health": "health",
+    "/ready": "ready",
+    "/status": "status",
+    "/sources": "sources",
+    "/slow": "slow",
+    "/metrics": "metrics",
+    "/openapi.json": "openapi",
+}
+PUBLISHED_PREFIX: Final = "/q/"
 SOURCE: Final = PREFIX + "{name}"
 PUBLISHED: Final = PUBLISHED_PREFIX + "{name}"
 #: Every path with the methods it takes.
 PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("GET", "HEAD", "POST"),
-    **dict.fromkeys(DOCUMENTS, ("GET", "HEAD")),
+    **dict.fromkeys(SAID, ("GET", "HEAD")),
     SOURCE: ("GET", "HEAD", "POST"),
     "/backup": ("GET",),
     PUBLISHED: ("GET", "HEAD"),
@@ -51,8 +60,8 @@ def operation_at(path: str, method: str, query: bytes) -> str | None:
     >>> operation_at("/", "POST", b"command=delete&table=posts"), operation_at("/sources/{name}", "POST", b"")
     ('delete', 'source')
     """
-    if path in DOCUMENTS:
-        return DOCUMENTS[path].operation
+    if path in SAID:
+        return SAID[path]
     if path == "/backup":
         return "backup"
     if path == PUBLISHED:
