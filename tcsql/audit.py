@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from tcsql.access.scopes import OPERATIONS, Scope
+from tcsql.engine.change import Change, CreateTable
 from tcsql.errors import SetupError
 from tcsql.logs import line_of, time_of
 
@@ -35,9 +37,30 @@ ADMIN_OPERATIONS: Final = frozenset(
 WRITE_OPERATIONS: Final = frozenset(name for name, each in OPERATIONS.items() if each.needs is Scope.WRITE)
 #: Callers that are no key: the machine while no key has been made, and the server itself.
 SERVER: Final = "server"
+#: Statements of one request that are written down.
+MOST_CHANGES: Final = 100
 _LOCAL: Final = frozenset({"local", SERVER})
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MODE: Final = 0o600
+
+
+def did(changes: Sequence[Change]) -> tuple[str, ...]:
+    """What statements come to: kinds and names, never a value.
+
+    >>> from tcsql.engine.change import DropIndex, RenameTable
+    >>> did([RenameTable("posts", "old"), DropIndex("old", "uid")])
+    ('rename table posts to old', 'drop index old.uid')
+    """
+    return tuple(_words(change) for change in changes[:MOST_CHANGES])
+
+
+def _words(change: Change) -> str:
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(change).__name__).lower()
+    name = change.schema.name if isinstance(change, CreateTable) else change.table
+    part = getattr(change, "index", None) or getattr(change, "column", None)
+    inside = f".{getattr(part, 'name', part)}" if part is not None else ""
+    to = getattr(change, "to", None)
+    return f"{kind} {name}{inside}" + (f" to {to}" if to is not None else "")
 
 
 class Audit:

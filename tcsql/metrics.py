@@ -138,6 +138,7 @@ class Metrics:
     """
 
     __slots__ = (
+        "connections_open",
         "connections_refused",
         "known",
         "known_sample",
@@ -153,6 +154,7 @@ class Metrics:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.latency: dict[str, Histogram] = {}
         self.refusals: Counter[str] = Counter()
+        self.connections_open = 0
         self.connections_refused: Counter[str] = Counter()
         self.known: Counter[str] = Counter()
         self.known_sample = Sample()
@@ -176,12 +178,11 @@ class Metrics:
         """A request, or a connection, was refused with this code of ``tcsql.errors``."""
         self.refusals[code] += 1
 
-    def harvested(self, answered: Counter[str], rows: int) -> None:
-        """Answers, by operation, that were counted elsewhere since the last harvest, and rows in them."""
+    def harvested(self, answered: Counter[str]) -> None:
+        """Answers, by operation, that were counted elsewhere since the last harvest."""
         for operation, count in answered.items():
             self.requests[operation, 200] += count
             self.known[operation] += count
-        self.rows_sent += rows
         self.known_sample.spread(self.latency.setdefault("known", Histogram()), answered.total())
 
     def plain(self) -> dict[str, object]:

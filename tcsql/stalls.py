@@ -55,6 +55,8 @@ class StallMeter:
         self.busy = Lateness()
         self.pauses = GcPauses(clock)
         self._paused = 0.0
+        #: Called with each timer; nothing that takes time.
+        self.on_tick: Callable[[], None] | None = None
         self.recent: deque[dict[str, object]] = deque(maxlen=KEPT)
 
     def start(self) -> None:
@@ -94,6 +96,8 @@ class StallMeter:
         if late >= LATE_S:
             self._count(late)
         self._stack = self._threads = []
+        if self.on_tick is not None:
+            self.on_tick()
         self._next()
 
     def _count(self, late: float) -> None:
@@ -136,20 +140,27 @@ class StallMeter:
 
 
 class Lateness:
-    """How often by how much: counts above each bound, and the longest."""
+    """How often by how much: counts above each bound, the longest, and all of it."""
 
-    __slots__ = ("_above", "longest_s")
+    __slots__ = ("_above", "count", "longest_s", "total_s")
 
     def __init__(self) -> None:
         self._above = [0] * len(BOUNDS_MS)
-        self.longest_s = 0.0
+        self.count = 0
+        self.longest_s = self.total_s = 0.0
 
     def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total_s += seconds
         self.longest_s = max(self.longest_s, seconds)
         for place, bound in enumerate(BOUNDS_MS):
             if seconds * 1_000 <= bound:
                 break
             self._above[place] += 1
+
+    def upto(self) -> list[tuple[float, int]]:
+        """(bound in seconds, how many were not longer), the bounds of a histogram."""
+        return [(bound / 1_000, self.count - above) for bound, above in zip(BOUNDS_MS, self._above, strict=True)]
 
     def plain(self) -> dict[str, object]:
         """Plain figures.
@@ -185,6 +196,10 @@ class GcPauses:
         figures[0] += 1
         figures[1] += seconds
         figures[2] = max(figures[2], seconds)
+
+    def seconds(self) -> list[tuple[int, float]]:
+        """(collections, seconds) of each generation."""
+        return [(int(count), total) for count, total, _ in self._by_generation]
 
     def plain(self) -> list[dict[str, object]]:
         """One entry a generation, the youngest first."""

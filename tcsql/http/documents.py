@@ -25,13 +25,17 @@ from typing import BinaryIO, Final
 from tcsql import __version__
 from tcsql.access.callers import Caller
 from tcsql.access.scopes import Scope
+from tcsql.audit import Audit
 from tcsql.errors import NoSpace
 from tcsql.http import render
+from tcsql.http.exposition import encoded
+from tcsql.http.figures import Parts, taken
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import JSON_HEADERS, Header, Reply
 from tcsql.http.openapi import openapi
 from tcsql.http.opened import Opened, Serving
 from tcsql.http.published import Publications
+from tcsql.http.slow import SlowLog
 from tcsql.metrics import Metrics
 from tcsql.settings import Settings
 from tcsql.sql import create_table_sql
@@ -59,6 +63,8 @@ class Documents:
         settings: Settings,
         *,
         metrics: Metrics,
+        slow: SlowLog,
+        audit: Audit,
         known: KnownQueries,
         published: Publications,
         progress: Callable[[], Mapping[str, object]],
@@ -67,6 +73,8 @@ class Documents:
         self._serving = serving
         self._settings = settings
         self._metrics = metrics
+        self._slow = slow
+        self._audit = audit
         self._known = known
         self._published = published
         self._progress = progress
@@ -138,6 +146,18 @@ class Documents:
             ],
         }
 
+    def slow(self, caller: Caller) -> Reply:
+        """``/slow``: the last reads above ``slow_ms``."""
+        return Reply(200, render.document(self._slow.plain()))
+
+    async def metrics(self, accept: str) -> Reply:
+        """``/metrics``: what is counted, for Prometheus; written on a thread, as large servers have much to tell."""
+        self._counted()
+        parts = Parts(self._serving, self._metrics, self._slow, self._stalls, self._audit)
+        media_type, body = await to_thread(encoded, await taken(parts), accept)
+        headers = ((b"content-type", media_type.encode()), *JSON_HEADERS[1:])
+        return Reply(200, body, headers)
+
     def openapi(self, caller: Caller) -> Reply:
         """``/openapi.json``: the description of this API, made from the tables the code runs on."""
         return Reply(200, render.document(openapi(self._settings, self._published.described())))
@@ -149,11 +169,10 @@ class Documents:
 
     def _counted(self) -> Metrics:
         answered, rows = self._known.harvest()
-        for operation, count in answered.items():
-            self._metrics.requests[operation, 200] += count
         hits, rows_published = self._published.harvest()
         if hits:
-            self._metrics.requests["published", 200] += hits
+            answered["published"] += hits
+        self._metrics.harvested(answered)
         self._metrics.rows_sent += rows + rows_published
         return self._metrics
 
@@ -185,5 +204,6 @@ DOCUMENTS: Final[Mapping[str, Document]] = {
     "/ready": Document("ready", Documents.ready),
     "/status": Document("status", Documents.status),
     "/sources": Document("sources", Documents.sources),
+    "/slow": Document("slow", Documents.slow),
     "/openapi.json": Document("openapi", Documents.openapi),
 }

@@ -13,12 +13,12 @@ A server opens its listener before its store is ready: until ``open`` is called 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 
 from tcsql.access.callers import Caller
 from tcsql.access.scopes import Scope
+from tcsql.audit import Audit
 from tcsql.engine.result import CountResult, Result
 from tcsql.errors import (
     CrossSite,
@@ -31,13 +31,14 @@ from tcsql.errors import (
 )
 from tcsql.http import render
 from tcsql.http.access import Access
+from tcsql.http.books import Books
 from tcsql.http.documents import DOCUMENTS, Documents
 from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
 from tcsql.http.grammar import ReadRequest
 from tcsql.http.guard import Guard
 from tcsql.http.judge import AT_ROOT, Judge
 from tcsql.http.known import KnownQueries
-from tcsql.http.messages import Body, Disconnected, Head, Header, Reply, refusal
+from tcsql.http.messages import About, Body, Disconnected, Head, Header, Reply, refusal
 from tcsql.http.opened import Opened, Place, Serving
 from tcsql.http.parameters import WRITES, Parameters, of_query
 from tcsql.http.paths import PATHS, PUBLISHED, SOURCE, acts, allowed, known_path, operation_at
@@ -49,8 +50,6 @@ from tcsql.settings import Settings
 from tcsql.stalls import StallMeter
 from tcsql.storage.store import Store
 from tcsql.storage.ticket import Ticket
-
-logger = logging.getLogger("tcsql.http")
 
 
 async def no_body() -> Body:
@@ -71,6 +70,7 @@ class Api:
         guard: Guard | None = None,
         *,
         access: Access | None = None,
+        audit: Audit | None = None,
         published: Publications | None = None,
     ) -> None:
         #: Says who sends a request; the lanes put that into its head.
@@ -78,6 +78,7 @@ class Api:
         #: Asked by the lanes before they ask here.
         self.guard = guard or Guard(settings)
         self.metrics = metrics
+        self.books = Books(settings, metrics, audit)
         self._settings = settings
         self._serving = Serving()
         self._judge = Judge(settings)
@@ -88,6 +89,8 @@ class Api:
             self._serving,
             settings,
             metrics=metrics,
+            slow=self.books.slow,
+            audit=self.books.audit,
             known=self.known,
             published=self.published,
             progress=progress,
@@ -111,7 +114,7 @@ class Api:
         """The reply to a request that needs neither waiting nor its body; None for all others."""
         if head.method not in ("GET", "HEAD") or (head.path != "/" and head.path not in DOCUMENTS):
             return self._published_now(head) if head.path.startswith(PUBLISHED_PREFIX) else None
-        started = time.perf_counter()
+        started, books = time.perf_counter(), self.books
         operation = "select" if head.path == "/" else DOCUMENTS[head.path].operation
         try:
             if head.path != "/":
@@ -135,32 +138,37 @@ class Api:
                 try:
                     found = state.store.query_now(request.query, place.view.budget_rows)
                 except TCSQLError as error:
+                    books.read(operation, request.query, state.store, head.caller, since=started, status=error.status)
                     raise place.view.told(error) from None
                 if found is None:
                     return None
+                books.read(operation, request.query, state.store, head.caller, since=started)
                 reply = self._page(state, place.view.shown(request, found), request.bigint_text)
                 self._learn(state, place, parameters, head.query, request)
         except TCSQLError as error:
-            reply = _refused(head, error)
+            reply = books.refused(head, error)
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
-            reply = _internal(head, bug)
-        self.metrics.answered(operation, reply.status, time.perf_counter() - started)
+            reply = books.failed(head, bug)
+        books.answered(operation, head, reply, started)
         return reply
 
     def _published_now(self, head: Head) -> Reply | None:
         if head.method not in PATHS[PUBLISHED]:
             return None
-        started = time.perf_counter()
+        started, books = time.perf_counter(), self.books
         try:
             self._judge.require("published", head.caller)
             name = head.path[len(PUBLISHED_PREFIX) :]
-            reply = self.published.answer_now(self._serving.state(), name, head.query)
+            state = self._serving.state()
+            before = state.store.database.plans.last
+            reply = self.published.answer_now(state, name, head.query)
+            books.published(before, state.store, head.caller, started)
         except TCSQLError as error:
-            reply = _refused(head, error)
+            reply = books.refused(head, error)
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
-            reply = _internal(head, bug)
+            reply = books.failed(head, bug)
         if reply is not None:
-            self.metrics.answered("published", reply.status, time.perf_counter() - started)
+            books.answered("published", head, reply, started)
         return reply
 
     def post_now(self, head: Head, body: bytes, done: Callable[[Reply], None]) -> bool:
@@ -175,26 +183,30 @@ class Api:
         try:
             if is_hint(head.query) and len(body) <= self._settings.max_body_bytes:
                 self._judge.require("hint", head.caller)
-                self._done("hint", _hinted(state, head, body), started, done)
+                self._done("hint", head, _hinted(state, head, body), started, done)
                 return True
             submitted = state.place(head.caller).writer.insert_now(head, body)
         except TCSQLError as error:
-            self._done("refused", _refused(head, error), started, done)
+            self._done("refused", head, self.books.refused(head, error), started, done)
             return True
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
-            self._done("refused", _internal(head, bug), started, done)
+            self._done("refused", head, self.books.failed(head, bug), started, done)
             return True
         if submitted is None:
             return False
-        ticket, rows = submitted
+        ticket, rows, request = submitted
 
         def settled(ticket: Ticket) -> None:
             if ticket.error is not None:
-                self._done("refused", _refused(head, ticket.error), started, done)
+                self._done("refused", head, self.books.refused(head, ticket.error), started, done)
                 return
             self.metrics.rows_written += rows
-            reply = Reply(200, render.inserted(ticket.tally, ticket.lsn), state.headers_at(ticket.lsn))
-            self._done("insert", reply, started, done)
+            about = (
+                About(request.schema.name, rows, ticket.lsn) if self.books.audits_writes or request.trusted else None
+            )
+            body = render.inserted(ticket.tally, ticket.lsn)
+            reply = Reply(200, body, state.headers_at(ticket.lsn), about=about)
+            self._done("trusted" if request.trusted else "insert", head, reply, started, done)
 
         if ticket.is_answerable:
             settled(ticket)
@@ -202,8 +214,8 @@ class Api:
             ticket.on_settled(settled)
         return True
 
-    def _done(self, operation: str, reply: Reply, started: float, done: Callable[[Reply], None]) -> None:
-        self.metrics.answered(operation, reply.status, time.perf_counter() - started)
+    def _done(self, operation: str, head: Head, reply: Reply, started: float, done: Callable[[Reply], None]) -> None:
+        self.books.answered(operation, head, reply, started)
         done(reply)
 
     def _learn(self, state: Opened, place: Place, parameters: Parameters, text: bytes, request: ReadRequest) -> None:
@@ -237,17 +249,17 @@ class Api:
 
     async def answer(self, head: Head, body: Body | None = None) -> Reply:
         """The reply to any request; ``body`` is read only as far as it is needed."""
-        started = time.perf_counter()
+        started, books = time.perf_counter(), self.books
         operation = "refused"
         try:
             operation, reply = await self._route(head, body if body is not None else no_body())
         except Disconnected:
             raise  # nobody is left to answer
         except TCSQLError as error:
-            reply = _refused(head, error)
+            reply = books.refused(head, error)
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
-            reply = _internal(head, bug)
-        self.metrics.answered(operation, reply.status, time.perf_counter() - started)
+            reply = books.failed(head, bug)
+        books.answered(operation, head, reply, started)
         return reply
 
     async def _route(self, head: Head, body: Body) -> tuple[str, Reply]:
@@ -268,6 +280,8 @@ class Api:
             self._judge.require_any(AT_ROOT, head.caller)  # before a body is read that may say what is asked
         if path in DOCUMENTS:
             return DOCUMENTS[path].operation, self._documents.reply(path, head.caller)
+        if path == "/metrics":
+            return "metrics", await self._documents.metrics(head.accept)
         state = self._serving.state()
         if path == "/backup":
             return "backup", await self._documents.backup(self._settings.data)
@@ -275,7 +289,10 @@ class Api:
             return operation or path, await _of_source(state, head, body)
         if path == PUBLISHED:
             name = head.path[len(PUBLISHED_PREFIX) :]
-            return "published", await self.published.answer(state, name, head.query)
+            started, before = time.perf_counter(), state.store.database.plans.last
+            reply = await self.published.answer(state, name, head.query)
+            self.books.published(before, state.store, head.caller, started)
+            return "published", reply
         if operation == "hint" and head.method == "POST" and is_hint(head.query):
             return "hint", _hinted(state, head, await state.place(head.caller).writer.read(head, body))
         return await self._at_root(state, head, body)
@@ -292,14 +309,16 @@ class Api:
                 raise GetWritesOff(f"{command} by {head.method} is switched off", "send it as a POST")
             outcome = await place.writer.get(parameters, head.caller)
         if isinstance(outcome, ReadRequest):
-            return await self._read(state, place, outcome)
+            return await self._read(state, place, outcome, head.caller)
         self.metrics.rows_written += outcome.rows
-        return outcome.operation, Reply(200, outcome.body, state.headers_at(outcome.lsn))
+        about = About(outcome.table, outcome.rows, outcome.lsn, outcome.did)
+        return outcome.operation, Reply(200, outcome.body, state.headers_at(outcome.lsn), about=about)
 
-    async def _read(self, state: Opened, place: Place, request: ReadRequest) -> tuple[str, Reply]:
-        view = place.view
+    async def _read(self, state: Opened, place: Place, request: ReadRequest, caller: Caller) -> tuple[str, Reply]:
+        view, operation = place.view, read_operation(request.query)
         if request.min_lsn is not None:
             await state.wait_for(*request.min_lsn, self._settings.min_lsn_timeout_s)
+        started = time.perf_counter()
         async with state.admission.place():
             try:
                 if request.explain:
@@ -307,8 +326,10 @@ class Api:
                     return "explain", Reply(200, render.document(plan), state.headers())
                 found = await state.store.run(request.query, view.budget_rows)
             except TCSQLError as error:
+                self.books.read(operation, request.query, state.store, caller, since=started, status=error.status)
                 raise view.told(error) from None
-        return read_operation(request.query), self._page(state, view.shown(request, found), request.bigint_text)
+        self.books.read(operation, request.query, state.store, caller, since=started)
+        return operation, self._page(state, view.shown(request, found), request.bigint_text)
 
     def _page(self, state: Opened, found: Result, bigint_text: bool) -> Reply:
         if not isinstance(found, CountResult):
@@ -327,14 +348,3 @@ async def _of_source(state: Opened, head: Head, body: Body) -> Reply:
         await state.place(head.caller).writer.read(head, body)
         return Reply(202, render.document(act(state.followers, name, head.query)))
     return Reply(200, render.document(source_state(state.followers, name)))
-
-
-def _refused(head: Head, error: TCSQLError) -> Reply:
-    if error.exit_code != TCSQLError.exit_code:  # meant for the operator: its message may name paths
-        return _internal(head, error)
-    return refusal(error, allowed(head.path))
-
-
-def _internal(head: Head, bug: Exception) -> Reply:
-    logger.error("bug or fault: %.20r %.100r failed", head.method, head.path, exc_info=bug)
-    return Reply(500, render.error(TCSQLError("something is wrong with this server, not with the request")))

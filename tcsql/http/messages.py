@@ -48,7 +48,7 @@ class Head:
     """A request without its body. ``path`` is percent-decoded, ``query`` raw; media types are as sent.
 
     ``lost``: how many hints whoever sends this one could not deliver before. ``is_cross_site``: a page of another site
-    sends it. ``caller``: who sends it, and what they may do.
+    sends it. ``caller``: who sends it, and what they may do; ``address``: from where, "" when nobody asked.
     """
 
     method: str
@@ -61,6 +61,8 @@ class Head:
     lost: int = 0
     is_cross_site: bool = False
     caller: Caller = LOCAL
+    address: str = ""
+    accept: str = ""
 
     @property
     def media_type(self) -> str:
@@ -68,14 +70,28 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What was done, for the audit log: the table, rows, the lsn, the statements; never a value."""
+
+    table: str = ""
+    rows: int | None = None
+    lsn: int | None = None
+    did: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply; the lane adds Content-Length. ``file``: sent instead of ``body``, ``size`` bytes, then closed."""
+    """A whole reply; the lane adds Content-Length. ``file``: sent instead of ``body``, ``size`` bytes, then closed.
+
+    ``about``: of a write, what was done.
+    """
 
     status: int
     body: bytes = b""
     headers: tuple[Header, ...] = JSON_HEADERS
     file: BinaryIO | None = None
     size: int = 0
+    about: About | None = None
 
 
 def refusal(error: TCSQLError, allow: str = "", closes: bool = False) -> Reply:

@@ -76,6 +76,8 @@ def openapi(settings: Settings, published: Iterable[Described] = ()) -> dict[str
                 (503,),
             ),
             "/status": _document("status", "tables, indexes, sources, lsn, memory, counters", {}, (503,)),
+            "/slow": _document("slow", "the last reads that were slow: shape, rows examined, plan, caller", {}),
+            "/metrics": {"get": _metrics()},
             "/sources": {"get": _sources()},
             "/sources/{name}": {"get": _source(), "post": _act()},
             "/openapi.json": _document("openapi", "this document", {}),
@@ -181,6 +183,22 @@ def _post(settings: Settings) -> dict[str, Any]:
             _ref("Page"), _ref("Count"), _ref("Groups"), _ref("Plan"),
         ) | _found(_ref("Hinted"), "202"),
     }  # fmt: skip  # one line of writes, one of reads
+
+
+def _metrics() -> dict[str, Any]:
+    return {
+        "operationId": "metrics",
+        "summary": "what is counted, for Prometheus",
+        "responses": {
+            "200": {
+                "description": "its text format, or OpenMetrics when Accept asks for it",
+                "content": {
+                    kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/openmetrics-text")
+                },
+            },
+            "default": {"$ref": "#/components/responses/Error"},
+        },
+    }
 
 
 def _backup() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from tcsql.access.callers import Caller
+from tcsql.audit import did
 from tcsql.engine.change import Delete, Row, Tally, Update, Upsert
 from tcsql.engine.schema import TableSchema
 from tcsql.errors import BadRequest, CallerError, OperatorError, PayloadTooLarge, TCSQLError, UnknownTable
@@ -48,12 +49,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write is answered with: the name of the operation, the body, the lsn, the rows touched."""
+    """What a write is answered with: the name of the operation, the body, the lsn, the rows touched.
+
+    ``table`` and ``did`` (what became of statements) are for the audit log.
+    """
 
     operation: str
     body: bytes
     lsn: int
     rows: int
+    table: str = ""
+    did: tuple[str, ...] = ()
 
 
 class Writer:
@@ -91,8 +97,8 @@ class Writer:
             parameters.merge(of_query(text, "the form"))
         return await self._carry_out(self._view.request(parameters, head.caller), data)
 
-    def insert_now(self, head: Head, text: bytes) -> tuple[Ticket, int] | None:
-        """An insert whose body is here already: check it, apply it, and give its ticket and rows; None for ``post``.
+    def insert_now(self, head: Head, text: bytes) -> tuple[Ticket, int, InsertRequest] | None:
+        """An insert whose body is here already: check it, apply it, give its ticket, rows and sense; None for ``post``.
 
         Needs no task: what waits for the disk is told by the ticket. Raises what ``post`` raises, with nothing done.
         """
@@ -103,7 +109,7 @@ class Writer:
             return None
         request, reader = found
         rows = reader.rows_of(_payload("rows", None, _Data(unwrapped(text)), reader.exact))
-        return self._store.submit([_upsert(request, rows)]), len(rows)
+        return self._store.submit([_upsert(request, rows)]), len(rows), request
 
     def _insert(self, query: bytes, caller: Caller) -> tuple[InsertRequest, RowReader] | None:
         """What an insert's query string means, remembered while the table's columns are the same."""
@@ -150,7 +156,8 @@ class Writer:
             reader = RowReader(request.schema)
             rows = await _aside(_size(data), lambda: reader.rows_of(_payload("rows", request.rows, data, reader.exact)))
             done = await self._commit(_upsert(request, rows))
-            return Written("insert", render.inserted(done.tally, done.lsn), done.lsn, len(rows))
+            operation = "trusted" if request.trusted else "insert"
+            return Written(operation, render.inserted(done.tally, done.lsn), done.lsn, len(rows), request.schema.name)
         if isinstance(request, UpdateRequest):
             reader = RowReader(request.schema)
             values = self._view.settable(
@@ -158,16 +165,17 @@ class Writer:
             )
             update = Update(request.schema.name, request.where, values, request.within, self._view.budget_rows)
             done = await self._commit(update)
-            return Written("update", render.updated(done.tally, done.lsn), done.lsn, done.tally.updated)
+            return Written("update", render.updated(done.tally, done.lsn), done.lsn, done.tally.updated, update.table)
         if isinstance(request, DeleteRequest):
             delete = Delete(request.schema.name, request.where, request.within, self._view.budget_rows)
             done = await self._commit(delete)
-            return Written("delete", render.deleted(done.tally, done.lsn), done.lsn, done.tally.deleted)
+            return Written("delete", render.deleted(done.tally, done.lsn), done.lsn, done.tally.deleted, delete.table)
         # the first statement imports the parser, 170 ms
         size = len(request.sql) if is_parser_loaded() else READ_ASIDE_BYTES + 1
         statements = await _aside(size, lambda: parse_statements(request.sql))
-        done = await self._store.commit(bind_all(statements, self._schema_or_none))
-        return Written("sql", render.executed(len(statements), done.lsn), done.lsn, 0)
+        changes = bind_all(statements, self._schema_or_none)
+        done = await self._store.commit(changes)
+        return Written("sql", render.executed(len(statements), done.lsn), done.lsn, 0, did=did(changes))
 
     async def _commit(self, change: Upsert | Update | Delete) -> Committed:
         try:
@@ -191,7 +199,8 @@ class Writer:
         except TCSQLError as error:
             first = await load.settle(error)
             raise _at_line(self._view.told(first, of_insert=True), load) from None
-        return Written("bulk", render.inserted(load.tally, load.lsn, load.lines), load.lsn, load.applied)
+        operation, table = "trusted" if request.trusted else "bulk", request.schema.name
+        return Written(operation, render.inserted(load.tally, load.lsn, load.lines), load.lsn, load.applied, table)
 
 
 def _upsert(request: InsertRequest, rows: Sequence[Row]) -> Upsert:
