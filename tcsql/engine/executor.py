@@ -14,7 +14,7 @@ from typing import Final
 
 from tcsql.engine import cost
 from tcsql.engine.change import Row
-from tcsql.engine.conditions import RowTest, check_patterns, filter_test, row_test
+from tcsql.engine.conditions import RowTest, check_patterns, filter_test, row_test, weight
 from tcsql.engine.needles import needles
 from tcsql.engine.order import Order
 from tcsql.engine.planner import Access, Planner
@@ -76,30 +76,32 @@ class Executor:
         self.table = table
         self.planner = planner
         self.work = work
-        self._tests: dict[Conjunction, tuple[RowTest | None, Sequence[bytes]]] = {}
+        self._tests: dict[Conjunction, tuple[RowTest | None, Sequence[bytes], int]] = {}
 
     def scan(self, pkeys: Iterator[PKey], conjunction: Conjunction, take: Take, limit_rows: int | None = None) -> Steps:
         """Hand the rows of these keys that satisfy the conjunction to ``take``, until it has enough.
 
         Slices begin small, so that a page of 10 does not cost 200 rows. ``limit_rows``: stop after so many.
         """
-        test, held = self._test(conjunction)
-        size = 16
+        test, held, heavy = self._test(conjunction)
+        most = max(1, SLICE_ROWS // heavy)
+        size = min(16, most)
         while chunk := list(islice(pkeys, size if limit_rows is None else min(size, limit_rows))):
-            self.work.examine(len(chunk))
+            self.work.examine(len(chunk) * heavy)
             if not self._take_chunk(chunk, held, test, take):
                 return
             if limit_rows is not None:
                 limit_rows -= len(chunk)
-            size = min(2 * size, SLICE_ROWS)
+            size = min(2 * size, most)
             yield
 
-    def _test(self, conjunction: Conjunction) -> tuple[RowTest | None, Sequence[bytes]]:
+    def _test(self, conjunction: Conjunction) -> tuple[RowTest | None, Sequence[bytes], int]:
         """Made once a query: a walk has a scan for each stream, of which a list of tokens opens thousands."""
         found = self._tests.get(conjunction)
         if found is None:
             test = row_test(self.table.schema, conjunction) if conjunction else None
-            found = self._tests[conjunction] = (test, needles(self.table.schema, conjunction))
+            found = test, needles(self.table.schema, conjunction), weight(conjunction)
+            self._tests[conjunction] = found
         return found
 
     def _take_chunk(self, chunk: list[PKey], held: Sequence[bytes], test: RowTest | None, take: Take) -> bool:
@@ -191,16 +193,17 @@ class PinnedExecutor(Executor):
         if self._watch is not None:
             self._watch.end()
 
-    def _chunks(self) -> Iterator[Iterable[tuple[PKey, bytes]]]:
+    def _chunks(self, where: Filter) -> Iterator[Iterable[tuple[PKey, bytes]]]:
+        size = max(1, SLICE_ROWS // max(1, sum(map(weight, where.any_of))))
         if self._watch is not None:
-            return self._watch.chunks(SLICE_ROWS)
+            return self._watch.chunks(size)
         pairs = iter(self._pinned.items())
-        return iter(lambda: list(islice(pairs, SLICE_ROWS)), [])
+        return iter(lambda: list(islice(pairs, size)), [])
 
     def matches(self, where: Filter, take: Take) -> Steps:
         """The rows of then that satisfy the whole filter. To be asked once."""
         test = filter_test(self.table.schema, where)
-        for chunk in self._chunks():
+        for chunk in self._chunks(where):
             for pkey, data in chunk:
                 row = decode(data)
                 if test(row):
