@@ -30,7 +30,16 @@ from tcsql.engine.values import JsonValue
 from tcsql.errors import TCSQLError
 from tcsql.http import render
 from tcsql.http.grammar import Grammar, Limits, ReadRequest
-from tcsql.http.known import MOST_BYTES, MOST_KNOWN, MOST_REQUEST_BYTES, KnownQueries, split
+from tcsql.http.known import (
+    MOST_BYTES,
+    MOST_KNOWN,
+    MOST_REQUEST_BYTES,
+    Key,
+    KnownQueries,
+    Operands,
+    _split_request,
+    split,
+)
 from tcsql.http.parameters import of_query
 from tests.duel import NOW
 from tests.pools import BIG, INT, VARCHAR
@@ -384,3 +393,72 @@ def test_variety_is_bounded_in_number_and_length(server: Server) -> None:
     server.learn(UID_5)
     server.known.learn_request(wide, UID_5)
     assert server.known.request(wide) is None
+
+
+# --- requests of other senders ------------------------------------------------------------------------------------
+
+
+def put_together(key: Key, operands: Operands) -> bytes:
+    """The bytes that this key and these operands were cut from: there are no others."""
+    if len(key) == 1:
+        return key[0]
+    before, operator, tail, *rest = key
+    mark = rest[-1] if rest else b"&"
+    where = b"".join((operands[0], *((b"|", rest[0], b":", operands[1]) if len(rest) == 2 else ())))
+    return b"".join((before, b":", operator, b":", where, mark, tail))
+
+
+ANY_PIECES: st.SearchStrategy[list[bytes]] = st.lists(
+    st.sampled_from([b":", b"&", b"|", b" ", b"\r\n", b"a", b"7", b"where=", b"GET /?", b"%3A"]), max_size=14
+)
+
+
+@given(ANY_PIECES.map(b"".join) | st.binary(max_size=40))
+@effort(600)
+def test_nothing_of_a_request_is_lost_but_its_operands(data: bytes) -> None:
+    """So two requests with one key differ in operands alone, whatever is in their headers.
+
+    What has no end yet may be cut as a request would that has nothing behind its operand; those end with a blank line.
+    """
+    whole = data + b"\r\n\r\n"
+    key, operands = _split_request(whole)
+    assert put_together(key, operands) == whole
+    assert all(map(bytes.isalnum, operands))
+    key, operands = _split_request(data)
+    assert put_together(key, operands) == data or key[2] == b""
+
+
+SENDERS = [
+    b"Host: h",
+    b"Authorization: Bearer tcsql_1_a",
+    b"Authorization: Bearer tcsql_2_b",
+    b"X: 5",
+    b"Authorization: 5",
+]
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.sampled_from(SENDERS), max_size=3),
+    st.lists(st.sampled_from(SENDERS), max_size=3),
+    st.booleans(),
+)
+@effort(150)
+def test_a_request_is_not_known_with_other_headers(
+    seed: bytes, learnt: list[bytes], asked: list[bytes], encoded: bool
+) -> None:
+    """Another key, none, or another order of headers: another request."""
+    server = Server()
+    server.change(CreateTable(posts()))
+    server.fill()
+    text = seed % 5
+    if encoded:
+        text = text.replace(b":", b"%3A")
+    first, second = (b"\r\n".join((b"GET /?" + text + b" HTTP/1.1", *lines, b"", b"")) for lines in (learnt, asked))
+    server.learn(text)
+    server.known.learn_request(first, text)
+    assert encoded or server.known.request(first) is not None
+    answer = server.known.request(second)
+    assert answer is None or learnt == asked
+    server.known.forget_requests()
+    assert server.known.request(first) is None
