@@ -19,9 +19,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import select
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -34,6 +37,9 @@ HIDDEN: Final = "[redacted]"
 #: Longer strings are cut: one message must not fill the disk.
 MOST_CHARACTERS: Final = 16_384
 _DEPTH: Final = 4
+#: What a pipe takes at once when it takes anything (PIPE_BUF), and how long the rest of a longer line is waited for.
+_PIECE: Final = 4_096
+_PATIENCE_MS: Final = 20
 #: What a record has without ``extra``.
 _OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _SECRETS: Final = (
@@ -116,8 +122,51 @@ class JsonLines(logging.Formatter):
         return line_of(line)
 
 
+def _lost(lines: int) -> dict[str, object]:
+    now = time_of(time.time())
+    about = f"{lines} lines were lost: nobody took them"
+    return {"time": now, "level": "warning", "logger": "tcsql.logs", "message": about}
+
+
 class _Quiet(logging.StreamHandler[Any]):
-    """To standard error; when nobody can take the line, it is lost, and that is all."""
+    """To standard error; when nobody can take the line, it is lost and counted, and that is all.
+
+    A pipe whose reader has stopped is full after 64 KiB, and writing to it would wait: the event loop, and with it
+    every request. So a line is written when the stream says that it takes ``_PIECE`` bytes now, which a pipe then
+    takes whole. Costs 1 us more a line.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.lost = 0
+        self._poll: select.poll | None = None
+        try:
+            self._descriptor = stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            return  # closed, or a stream of this process' own
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLOUT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._poll is None:
+            super().emit(record)
+            return
+        if self.lost and self._write(line_of(_lost(self.lost)).encode() + b"\n"):
+            self.lost = 0
+        if not self._write(self.format(record).encode() + b"\n"):
+            self.lost += 1
+
+    def _write(self, line: bytes) -> bool:
+        """Whether all of it was taken; of a long line the rest may be lost."""
+        assert self._poll is not None
+        try:
+            for start in range(0, len(line), _PIECE):
+                if not any(events & select.POLLOUT for _, events in self._poll.poll(_PATIENCE_MS if start else 0)):
+                    return False
+                os.write(self._descriptor, line[start : start + _PIECE])
+        except OSError:
+            return False
+        return True
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
         pass

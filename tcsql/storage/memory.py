@@ -17,6 +17,7 @@ import gc
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -117,6 +118,7 @@ class Budget:
         self._looked_at = float("-inf")
         self._ceiling: int | None = None
         self._is_full = False
+        self._occupied = 0
 
     def is_full(self) -> bool:
         """Whether a write that grows has to be refused; the answer may be 50 ms old."""
@@ -132,11 +134,16 @@ class Budget:
 
     def room_bytes(self) -> int:
         """What may be added without need: up to nine tenths of the limit, by either measure. Negative: nothing."""
-        return int(_UNASKED * self.limit_bytes) - max(self._held_bytes(), self._resident())
+        return int(_UNASKED * self.limit_bytes) - max(self._held_bytes(), self._occupies())
+
+    def _occupies(self) -> int:
+        with suppress(OSError):  # no descriptor is left for looking: what was seen last has to do
+            self._occupied = self._resident()
+        return self._occupied
 
     def _look(self) -> bool:
         held = self._held_bytes()
-        if self._resident() <= self.limit_bytes:
+        if self._occupies() <= self.limit_bytes:
             self._ceiling = None
         elif self._ceiling is None:
             self._ceiling = held
