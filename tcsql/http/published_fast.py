@@ -11,7 +11,7 @@ way has answered it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
@@ -19,7 +19,7 @@ from tcsql.engine import pagejson
 from tcsql.engine.prepared import Prepared
 from tcsql.engine.query import Count
 from tcsql.engine.shortcuts import Answered, Body
-from tcsql.http.published_query import Template
+from tcsql.http.published_query import Size, Template
 from tcsql.published.options import Published
 from tcsql.published.places import Place
 
@@ -44,7 +44,8 @@ class Step(NamedTuple):
 class Plan(NamedTuple):
     """One order of names: what each value does, operands that no value of these makes, and who says the rows.
 
-    ``body``: None, they are said by the values at ``page``, ``limit`` and ``skip``; -1: not by a value.
+    ``body``: None, they are said by the values at ``page``, ``limit`` and ``skip``; -1: not by a value, but by ``rows``
+    and ``offset``.
     """
 
     steps: tuple[Step, ...]
@@ -53,6 +54,8 @@ class Plan(NamedTuple):
     page: int
     limit: int
     skip: int
+    rows: int
+    offset: int
 
 
 One = Callable[[bytes], bytes | None]
@@ -102,7 +105,7 @@ class FastWay:
         return None if plan is None else self._answer(plan, [pair[2] for pair in pairs])
 
     def _answer(self, plan: Plan, values: Sequence[bytes]) -> bytes | None:
-        steps, defaults, body, page, limit, skip = plan
+        steps, defaults, body, page, limit, skip, rows, offset = plan
         operands = list(defaults)
         for value, (check, places) in zip(values, steps, strict=True):
             if not check(value):
@@ -110,11 +113,12 @@ class FastWay:
             for place in places:
                 operands[place] = value
         if body is None:
-            rows = int(values[limit]) if limit >= 0 else self._template.limit.number
+            if limit >= 0:
+                rows = int(values[limit])
             if page >= 0:
                 offset = (int(values[page]) - 1) * rows
-            else:
-                offset = int(values[skip]) if skip >= 0 else self._template.skip.number
+            elif skip >= 0:
+                offset = int(values[skip])
             known = self._bodies.get((offset, rows))
             body = known[0] if known is not None else self._new_body(offset, rows)
         return body(operands)
@@ -154,7 +158,7 @@ class FastWay:
 
     def _two(self, plan: Plan) -> Two:
         """The same for two values: operands both, or an operand and the page."""
-        body, operands, answer = plan.body, plan.operands, self._answer
+        body, operands, rows, answer = plan.body, plan.operands, plan.rows, self._answer
         (check, places), (check_other, others) = plan.steps
         if len(places) == 1 and plan.page == 1 and plan.limit == plan.skip == -1:
             before, behind = operands[: places[0]], operands[places[0] + 1 :]
@@ -168,7 +172,6 @@ class FastWay:
                 if body is None:
                     if not check_other(page):
                         return None
-                    rows = self._template.limit.number
                     body = pages[page] = self._new_body((int(page) - 1) * rows, rows)
                 return body((*before, value, *behind))
 
@@ -209,16 +212,17 @@ class FastWay:
             for each in self._standing
         ]
         at = {name: number for number, name in enumerate(names)}
-        limit, skip = (
-            -1 if size.place is None else at.get(published.text.places[size.place].name, -2)
-            for size in (template.limit, template.skip)
-        )
-        if -2 in (limit, skip):
-            return None  # said by a default: rare, and no constant of the text
+        (limit, rows), (skip, offset) = (self._said(size, at) for size in (template.limit, template.skip))
         page = at.get("page", -1)
-        is_fixed = limit == skip == page == -1
-        body = self._new_body(template.skip.number, template.limit.number) if is_fixed else None
-        return Plan(tuple(steps), tuple(operands), body, page, limit, skip)
+        body = self._new_body(offset, rows) if limit == skip == page == -1 else None
+        return Plan(tuple(steps), tuple(operands), body, page, limit, skip, rows, offset)
+
+    def _said(self, size: Size, at: Mapping[str, int]) -> tuple[int, int]:
+        """Which value says a number of rows, and what it is when none does."""
+        if size.place is None:
+            return -1, size.number
+        place = self._published.text.places[size.place]
+        return at.get(place.name, -1), int(place.default or 0)
 
     def _new_body(self, skip: int, limit: int) -> Body:
         if len(self._bodies) >= MOST_SIZES:

@@ -278,9 +278,10 @@ class Where:
             raise refuse(f"{column.name} is {column.type.name}: only IS NULL is taken of it")
         if value.type in ("number", "int", "ints", "words"):
             raise refuse(f"{column.name} is {column.type.name}: it is compared with texts", "put quotes around it")
-        if kind in _TEMPORAL and value.type != "text" and (kind, value.type) != (Kind.DATE, "date"):
+        is_literal = value.text not in self._types
+        if kind in _TEMPORAL and not is_literal and (kind, value.type) != (Kind.DATE, "date"):
             raise refuse(f"a place of type {value.type} is not compared with {column.name}, a {column.type.name}")
-        if kind is not Kind.TEXT and value.type == "text" and value.text not in self._types:
+        if kind is not Kind.TEXT and is_literal:
             self._require_canonical(column, value.text)
         return value.text
 

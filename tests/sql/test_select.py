@@ -118,11 +118,11 @@ class Dice:
             return f"SELECT count(*) AS many, sum(m) AS s, min(n) AS low, max(v) AS high FROM t{self.where()}"
         if kind == 2:
             by = self.draw.sample(["n", "m", "w", "v"], self.draw.randint(1, 2))
-            order = "".join(f", {name} DESC" for name in by)
+            then = "".join(f", {name} DESC" for name in by)
             selected = f"{', '.join(by)}, count(*) AS many, sum(id) AS s, max(m) AS high"
             return (
                 f"SELECT {selected} FROM t{self.where()} GROUP BY {', '.join(by)} "
-                f"ORDER BY many DESC{order} LIMIT {self.draw.randint(1, 12)}"
+                f"ORDER BY many DESC{then} LIMIT {self.draw.randint(1, 12)}"
             )
         columns = self.draw.sample(COLUMNS, self.draw.randint(1, 4))
         shown = ", ".join(["id", *(name for name in columns if name != "id")])
