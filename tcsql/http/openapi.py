@@ -13,6 +13,7 @@ from tcsql.engine.query import Operator
 from tcsql.errors import CallerError, OperatorError, RetryLater, TCSQLError
 from tcsql.http.following import ACTIONS
 from tcsql.http.names import FUNCTIONS, ORDERS
+from tcsql.http.openapi_access import add_access
 from tcsql.http.parameters import COMMANDS, PARAMETERS, Parameter
 from tcsql.settings import Settings
 
@@ -63,7 +64,7 @@ class Described(NamedTuple):
 
 def openapi(settings: Settings, published: Iterable[Described] = ()) -> dict[str, Any]:
     """The description of the API under the given settings, OpenAPI 3.1."""
-    return {
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "TCSQL", "version": __version__, "description": _about(settings)},
         "paths": {
@@ -87,6 +88,7 @@ def openapi(settings: Settings, published: Iterable[Described] = ()) -> dict[str
         },
         "components": {"schemas": _schemas(), "headers": _headers(), "responses": _responses()},
     }
+    return add_access(document, settings)
 
 
 def _about(settings: Settings) -> str:

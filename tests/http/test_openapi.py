@@ -5,9 +5,11 @@ from __future__ import annotations
 from openapi_spec_validator import validate
 
 from tcsql import errors
+from tcsql.access.scopes import OPERATIONS, needed
 from tcsql.engine.query import Operator
 from tcsql.http.names import ORDERS
 from tcsql.http.openapi import OPERATOR_MEANINGS, error_classes, openapi
+from tcsql.http.openapi_access import SCHEME
 from tcsql.http.parameters import PARAMETERS
 from tcsql.http.paths import PATHS
 from tcsql.settings import Settings
@@ -62,3 +64,22 @@ def test_settings_show_in_it() -> None:
     described = openapi(Settings(max_rows=7))["paths"]["/"]["get"]["parameters"]
     [limit] = [parameter for parameter in described if parameter["name"] == "limit_max"]
     assert limit["schema"]["maximum"] == 7
+
+
+def test_every_operation_says_its_scope_and_how_it_is_refused() -> None:
+    """By the table of operations; what asks for nothing that needs a key has no 401."""
+    settings = Settings(status_scope="open", metrics_scope="read")
+    document = openapi(settings)
+    validate(document)
+    assert document["components"]["securitySchemes"][SCHEME]["scheme"] == "bearer"
+    seen: set[str] = set()
+    for path, item in document["paths"].items():
+        for described in item.values():
+            seen |= set(described["x-scopes"])
+            for operation, scope in described["x-scopes"].items():
+                assert scope == (needed(operation, settings) or "open"), operation
+            is_open = all(OPERATIONS[operation].needs is None for operation in described["x-scopes"])
+            assert bool(described["security"]) != is_open, path
+            assert {"408", "414", "421", "429", "431", "503"} <= set(described["responses"]), path
+            assert ("401" in described["responses"]) != is_open
+    assert seen == set(OPERATIONS) - {"preflight", "hint"}
