@@ -77,6 +77,12 @@ class Guarded(HttpToolsProtocol):
         self._lanes.leave(self.peer)
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """The server stops. TLS waits for the other side's goodbye, half a minute: the next sweep does not."""
+        super().shutdown()
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.active_s = -inf
+
     def forget_requests(self) -> None:
         """Who sends requests here may not be who it was."""
 
