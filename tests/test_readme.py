@@ -32,7 +32,7 @@ def nothing(tmp_path: Path) -> Iterator[Running]:
 def check(page: str, running: Running, directory: Path) -> None:
     """Run every command of a page and compare; all differences are told at once."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     write_files(text, directory)
     shell = Shell(running.url, directory)
     found = examples(text)
@@ -52,3 +52,10 @@ def test_sessions_on_the_demo_give_the_replies_shown(page: str, flights: Running
 
 def test_sessions_of_the_guide_give_the_replies_shown(nothing: Running, tmp_path: Path) -> None:
     check("docs/guide.md", nothing, tmp_path / "page")
+
+
+def test_sessions_of_the_page_on_keys_give_the_replies_shown(tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    page.mkdir()
+    with serving(page / "tcsql-data") as running:  # where tcsql key looks for it
+        check("docs/keys.md", running, page)
