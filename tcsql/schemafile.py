@@ -6,10 +6,12 @@ back, and not served either: the difference is named, and the server ends with e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from tcsql.engine.change import Change
 from tcsql.engine.database import Database
 from tcsql.engine.schema import Column, TableSchema
 from tcsql.errors import SchemaMismatch, SetupError
@@ -21,14 +23,17 @@ from tcsql.storage.store import Store
 _SHOWN: Final = 5
 
 
-async def adopt_schema(store: Store, path: str) -> None:
-    """Apply the file to a store without tables, else compare; "" is no file. Raises SchemaMismatch, SetupError."""
+async def adopt_schema(store: Store, path: str) -> Sequence[Change]:
+    """Apply the file to a store without tables, else compare; "" is no file. Raises SchemaMismatch, SetupError.
+
+    Gives what was applied.
+    """
     if not path:
-        return
+        return ()
     changes = changes_of(_read(path), lambda name: None)
     if not store.database.schemas():
         await store.commit(changes)
-        return
+        return changes
     wanted = Database()
     wanted.apply(wanted.check(changes, utc_now()))
     held = {schema.name: schema for schema in store.database.schemas()}
@@ -39,6 +44,7 @@ async def adopt_schema(store: Store, path: str) -> None:
             f"the store and {path} differ: {'; '.join(found[:_SHOWN])}{more}",
             "alter the tables through command=sql, or correct the file",
         )
+    return ()
 
 
 def _read(path: str) -> str:

@@ -32,8 +32,9 @@ from typing import Final
 import uvicorn
 import uvloop
 
-from tcsql import ending
+from tcsql import __version__, ending
 from tcsql.access.keyfile import KeyFile
+from tcsql.audit import SERVER, Audit, did
 from tcsql.configuration import memory_bytes
 from tcsql.engine.database import Database
 from tcsql.errors import OperatorError
@@ -47,6 +48,7 @@ from tcsql.http.guard import ANY_HOST, Guard
 from tcsql.http.lanes import Lanes
 from tcsql.http.listening import Listening, certified, listen
 from tcsql.http.published import Publications
+from tcsql.http.sampling import Sampler
 from tcsql.logs import configure_logging, not_default
 from tcsql.metrics import Metrics
 from tcsql.process import fill_standard_streams, most_connections
@@ -98,12 +100,23 @@ def run(
     access = Access(keys.read())
     publications = Publications(published, settings)
     tls = certified(settings)
+    audit = Audit(settings.audit_log, settings.audit_writes)
     with (
+        contextlib.closing(audit),
         contextlib.closing(listen(settings, has_keys=access.has_keys)) as listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         server = Server(
-            settings, sources, base, listener, announce, access=access, keys=keys, tls=tls, published=publications
+            settings,
+            sources,
+            base,
+            listener,
+            announce,
+            access=access,
+            audit=audit,
+            keys=keys,
+            tls=tls,
+            published=publications,
         )
         runner.run(server.serve())
 
@@ -133,12 +146,14 @@ class Server:
         announce: Callable[[str], None],
         *,
         access: Access,
+        audit: Audit,
         keys: KeyFile,
         tls: ssl.SSLContext | None = None,
         published: Publications,
     ) -> None:
         self._settings = settings
         self._access = access
+        self._audit = audit
         self._tls = tls
         self._keys = keys
         self._sources = sources
@@ -152,10 +167,21 @@ class Server:
         self._recovery_s = 0.0
         self._maintenance: asyncio.Task[None] | None = None
         metrics = Metrics()
+        self._metrics = metrics
         self._stalls = StallMeter(lambda: sum(metrics.requests.values()) + self.api.known.hits)
         guard = Guard(settings, str(listener.getsockname()[0]))
-        self.api = Api(settings, metrics, self._progress, self._stalls, guard, access=access, published=published)
+        self.api = Api(
+            settings,
+            metrics,
+            self._progress,
+            self._stalls,
+            guard,
+            access=access,
+            audit=audit,
+            published=published,
+        )
         self._lanes = Lanes(self.api, settings, listener, tls)
+        self._stalls.on_tick = Sampler(lambda: self._lanes.connections, metrics.known_sample).tick
         config = uvicorn.Config(
             create_app(self.api),
             http=protocol(self._lanes),  # type: ignore[arg-type]  # uvicorn calls it, and never asks whether it is a class
@@ -177,8 +203,9 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
-        # a terminal that is closed is no reason to end
-        loop.add_signal_handler(signal.SIGHUP, logger.info, "SIGHUP: nothing to do, settings are read at the start")
+        # a terminal that is closed is no reason to end; nor is a log that was moved
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        self._access.on_key(lambda what, key: self._audit.note("key", SERVER, key=key.id, key_name=key.name, what=what))
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
         sweeping = asyncio.create_task(self._lanes.sweep())
         watching = asyncio.create_task(self._access.watch(self._keys))
@@ -190,7 +217,9 @@ class Server:
             logger.info("listening", extra={"url": self.url, "settings": not_default(self._settings)})
             self._announce(f"tcsql listening on {self.url}")
             store = await asyncio.to_thread(self._recover)
-            await adopt_schema(store, self._settings.schema)
+            adopted = await adopt_schema(store, self._settings.schema)
+            if adopted:
+                self._audit.note("schema", SERVER, did=list(did(adopted)), lsn=store.lsn)
             await self._forget_sources(store)
             self.api.published.check(store.database)
             self._open(store)
@@ -208,6 +237,7 @@ class Server:
                     await self._stop_following()
                 finally:
                     await ending.close(store, self._hurried)
+                    self._audit.note("stop", SERVER, lsn=store.lsn)
 
     @property
     def url(self) -> str:
@@ -232,7 +262,7 @@ class Server:
         for left in directory.glob(BACKUP_PREFIX + "*"):
             shutil.rmtree(left, ignore_errors=True)  # of a backup that a crash cut short
         gc.freeze()  # rows and indexes stay: walking over millions of them would stall every request
-        self._recovery_s = time.monotonic() - started
+        self._recovery_s = self._metrics.recovery_s = time.monotonic() - started
         return store
 
     def _on_progress(self, done: int, total: int) -> None:
@@ -254,6 +284,7 @@ class Server:
         self._maintenance.add_done_callback(_report_failure)
         schemas = store.database.schemas()
         rows = store.recovered.rows
+        self._audit.note("start", SERVER, version=__version__, url=self.url, lsn=store.lsn)
         for note in store.recovered.notes:
             logger.warning("recovery: %s", note)
         self._announce(
@@ -284,6 +315,10 @@ class Server:
                 await self._followers.stop()
         except TimeoutError:
             logger.warning("a follower did not stop in time; what it had made durable is kept")
+
+    def _on_hangup(self) -> None:
+        logger.info("SIGHUP: the audit log is opened again; settings are read at the start only")
+        self._audit.reopen()
 
     def _on_signal(self) -> None:
         if self._stopping:  # the second signal

@@ -55,7 +55,7 @@ class _Lane:
             await _send(api.refuse(sender.caller.refused), send)
             return
         cors = api.guard.cors(asked)
-        head = _head(scope, api.guard.is_cross_site(asked), sender.caller)
+        head = _head(scope, api.guard.is_cross_site(asked), sender.caller, sender.client or peer.counted)
         limited = None if state.get(IS_PAID) else self._over_rate(sender, peer, head)
         if limited is not None:
             body_bytes = asked.body_bytes
@@ -94,10 +94,19 @@ async def _body(scope: Scope, receive: Receive) -> Body:
             raise TooSlow("the body of the request comes too slowly", "send it faster, or in parts")
 
 
-def _head(scope: Scope, is_cross_site: bool, caller: Caller) -> Head:
+def _head(scope: Scope, is_cross_site: bool, caller: Caller, address: str) -> Head:
     method = scope["method"]
     if method != "POST":
-        return Head(method, scope["path"], scope["query_string"], is_cross_site=is_cross_site, caller=caller)
+        accept = [value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"]
+        return Head(
+            method,
+            scope["path"],
+            scope["query_string"],
+            is_cross_site=is_cross_site,
+            caller=caller,
+            address=address,
+            accept=",".join(accept),
+        )
     named = dict.fromkeys((b"content-type", b"content-encoding", b"content-length", b"authorization", LOST_HEADER), "")
     for name, value in scope["headers"]:
         if name in named:
@@ -114,6 +123,7 @@ def _head(scope: Scope, is_cross_site: bool, caller: Caller) -> Head:
         lost_of(named[LOST_HEADER]),
         is_cross_site,
         caller,
+        address,
     )
 
 

@@ -37,6 +37,7 @@ from tcsql.http.following import is_hint
 from tcsql.http.lanes import UNSEEN, Lanes
 from tcsql.http.messages import Head, Reply
 from tcsql.http.paths import PATHS
+from tcsql.metrics import Sample
 
 #: What one connection may take at once with a pipeline of requests: one of 256 KB took a second.
 MOST_PIPELINE_S: Final = 0.002
@@ -81,6 +82,7 @@ class Connection(Guarded):
         self._blocks = lanes.blocks(self.peer)
         #: Answers whole requests, of the queries that the last caller here may ask.
         self._request: Callable[[bytes], bytes | None] = _unknown
+        self._timed: Callable[[bytes], bytes | None] | None = None
         #: Whether uvicorn has a request of this connection, or a part of one.
         self._theirs = not lanes.fast
         #: The header block of a write whose rows are on their way to the disk, and what came behind it.
@@ -116,6 +118,23 @@ class Connection(Guarded):
     def forget_requests(self) -> None:
         """The next request is looked at again."""
         self._request = _unknown
+
+    def time_next(self, sample: Sample) -> bool:
+        """Time the next request that is known by its bytes (``sampling``); False: it will be, or none is known."""
+        request = self._request
+        if request is _unknown or request is self._timed:
+            return False
+
+        def timed(data: bytes) -> bytes | None:
+            started = time.perf_counter()
+            body = request(data)
+            if body is not None:
+                sample.add(time.perf_counter() - started)
+                self._request = request
+            return body
+
+        self._request = self._timed = timed
+        return True
 
     def _is_ours_again(self) -> bool:
         cycle = self.cycle
@@ -176,6 +195,7 @@ class Connection(Guarded):
             vetted.authorization,
             vetted.lost,
             caller=vetted.caller,
+            address=vetted.client or self.peer.counted,
         )
         self._awaited = vetted
         if self._lanes.api.post_now(head_of, data[end:stop], self._on_written):

@@ -115,14 +115,18 @@ class Lanes:
         if peer.kind is Kind.REMOTE:
             self._from[peer.counted] += 1
             if self._from[peer.counted] > self._most_from_one:
-                self.refused += 1
+                self._refuses("address")
                 return Overloaded(
                     "too many connections are open from this address", "close some, or raise connections_per_address"
                 )
         if len(self._connections) > self._max_connections:
-            self.refused += 1
+            self._refuses("all")
             return Overloaded("too many connections are open", "retry, or raise max_connections")
         return None
+
+    def _refuses(self, reason: str) -> None:
+        self.refused += 1
+        self.api.metrics.connections_refused[reason] += 1
 
     def leave(self, peer: Peer) -> None:
         """The end of a connection that has joined."""
@@ -130,6 +134,11 @@ class Lanes:
             self._from[peer.counted] -= 1
             if not self._from[peer.counted]:
                 del self._from[peer.counted]
+
+    @property
+    def connections(self) -> Collection[Guarded]:
+        """Those that are open."""
+        return self._connections
 
     async def sweep(self) -> None:
         """Look at deadlines and tidy up, once a second until cancelled."""
@@ -140,6 +149,7 @@ class Lanes:
     def tidy(self, now_s: float) -> None:
         """One sweep."""
         last_s, self.now_s = self.now_s, now_s
+        self.api.metrics.connections_open = len(self._connections)
         self.deadlines.sweep(list(self._connections), last_s)
         self.guard.rates.forget()
         self.api.known.forget_stale()
