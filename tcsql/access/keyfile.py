@@ -54,7 +54,7 @@ class KeyFile:
         mark = self._look()
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if self._was_made():
                 raise SetupError(
                     f"{self.path} is gone, and keys have been made",
@@ -184,7 +184,7 @@ class KeyFile:
         return SetupError(f"cannot read {self.path}: {error.strerror}", "run this as the user that owns it")
 
     def _was_made(self) -> bool:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return self._lock_path.stat().st_size > 0
         return False
 

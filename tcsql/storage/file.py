@@ -29,6 +29,7 @@ from tcsql.storage.sqlite import (
     State,
     connect,
     empty_log,
+    judging,
     read_meta,
     read_positions,
     read_state,
@@ -120,8 +121,9 @@ class StoreFile:
             try:
                 # Until recovery is through, closing must leave every byte as it is.
                 self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                require_known_version(self.connection)
-                self._read(log_limits)
+                with judging("the store cannot be opened"):
+                    require_known_version(self.connection)
+                    self._read(log_limits)
             except BaseException:
                 self.connection.close()
                 raise

@@ -22,7 +22,7 @@ from tcsql.engine.database import Database
 from tcsql.errors import NoSpace, SetupError, StoreDamaged, TCSQLError
 from tcsql.storage import fileformat, wal
 from tcsql.storage.file import StoreFile, create
-from tcsql.storage.sqlite import StoredTable, damaged, reading
+from tcsql.storage.sqlite import StoredTable, damaged, judging
 
 Progress = Callable[[int, int], None]
 _REPORT_EVERY_ROWS: Final = 20_000
@@ -65,7 +65,7 @@ def load(file: StoreFile, database: Database, progress: Progress | None) -> Reco
 
     Raises StoreDamaged, and SetupError when rows would be forgotten because only schemas are kept.
     """
-    with reading("the store cannot be read"), _collector_paused():
+    with judging("the store cannot be read"), _collector_paused():
         counts = {table_id: _count(file, table_id) for table_id in file.tables}
         total = sum(counts.values())
         if total and not file.rows_kept:

@@ -122,9 +122,19 @@ def reading(what: str) -> Iterator[None]:
         raise SetupError(f"{what}: another program holds the store's file", "end it and start again") from error
     except (apsw.FullError, apsw.IOError) as error:
         # the second: of the memory that SQLite shares between connections, a file of 32 KiB
-        if isinstance(error, apsw.FullError) or error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE:
+        if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
             raise SetupError(f"{what}: no space left", "make room on the data directory's disk") from error
         raise SetupError(f"{what}: {error}", "look at the disk and the system's log") from error
+
+
+@contextmanager
+def judging(what: str) -> Iterator[None]:
+    """As ``reading``, where values of a file are taken for what they must be: a flipped bit makes anything of them."""
+    try:
+        with reading(what):
+            yield
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, apsw.Error) as error:
+        raise damaged(f"{what}: {error!r}") from error
 
 
 def write_error(error: apsw.Error, system_errno: int) -> TCSQLError:
@@ -141,6 +151,9 @@ def write_error(error: apsw.Error, system_errno: int) -> TCSQLError:
         return Overloaded("another program holds the store's file", "the same request succeeds when it has ended")
     if isinstance(error, apsw.NoMemError):
         return NoMemory("no memory left to write with")
+    if isinstance(error, (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError)):
+        why = "this user may not write the store's file, the store is read-only"
+        return ReadOnly(why, "check the rights on the data directory and its files, then restart")
     why = f"the store's file cannot be written ({type(error).__name__}), the store is read-only"
     return ReadOnly(why, "look at the disk, then restart")
 
