@@ -1,0 +1,239 @@
+"""``python -m tests.promises.soak``: E24, millions of mixed operations against one server: does it grow?
+
+Clients of all kinds at once: known and unknown reads by the fast lane, single and bulk writes, updates and deletes,
+requests that are refused, connections that come and go or break off in the middle, keys that are made and revoked,
+published queries. The rows stay as many as they are, so whatever grows is a leak. Memory is the server's resident size
+after a warm-up, by least squares over the operations: E24 allows 1 MiB for 1 M operations.
+
+    python -m tests.promises.soak --operations 8640000     hours
+    python -m tests.promises.soak --operations 1000000     some minutes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import psutil  # type: ignore[import-untyped]  # ships no types
+import typer
+
+from tests.http.serving import Running, finished, serving
+from tests.results import write
+
+#: E24: growth of the server's memory.
+GOAL_MIB: Final = 1.0
+ROWS: Final = 20_000
+_CLIENTS: Final = 12
+_PIPELINED: Final = 16
+_WARM_UP: Final = 0.25
+_SAMPLE_S: Final = 2.0
+_PUBLISHED: Final = """
+[published.few]
+query = "table=posts&type=id,title&where=uid:NUMEQ:{uid:int(0..99)}&order_by=dateline&order_sort=NUMDESC"
+page_rows = 5
+"""
+_ODD: Final = (
+    *("/nothing", "/status", "/ready", "/openapi.json", "/q/nothing", "/q/few?uid=x", "/?command=x", "/sources/a%0ab"),
+    *(
+        f"/?command=select&table=posts&{rest}"
+        for rest in ("where=nothing", "after=zz", "limit_max=100000000", "type=x")
+    ),
+)
+_DDL: Final = (
+    "CREATE TABLE posts (id INT PRIMARY KEY AUTO_INCREMENT, uid INT, dateline INT, title VARCHAR(80), KEY (uid),"
+    " KEY uid_dateline (uid, dateline))"
+)
+
+
+class Soak:
+    """The clients of one run. ``operations``: how many requests or connections in all."""
+
+    def __init__(self, server: Running, key: str, directory: Path, operations: int) -> None:
+        self._address = server.address
+        self._key = key
+        self._directory = directory
+        self._left = operations
+        self.done = 0
+        self.statuses: Counter[int] = Counter()
+        self.kinds: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Until all operations are done."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(_CLIENTS):
+                group.create_task(self._client(random.Random(number)))
+            group.create_task(self._keys())
+
+    async def _client(self, dice: random.Random) -> None:
+        while self._left > 0:
+            reader, writer = await asyncio.open_connection(*self._address)
+            try:
+                for _ in range(dice.choice((1, 5, 300, 300, 300))):
+                    if self._left <= 0:
+                        break
+                    batch = [self._request(dice) for _ in range(_PIPELINED)]
+                    self._left -= len(batch)
+                    writer.writelines(batch)
+                    for _ in batch:
+                        status, closes = await _reply(reader)
+                        self.statuses[status] += 1
+                        self.done += 1
+                        if closes:
+                            break
+                    if closes:
+                        break
+                if dice.random() < 0.3:
+                    writer.write(self._request(dice)[: dice.randrange(10, 60)])  # breaks off in the middle
+                    self.kinds["cut"] += 1
+            finally:
+                writer.close()
+
+    def _request(self, dice: random.Random) -> bytes:
+        kind, line, body, content = self._any(dice)
+        self.kinds[kind] += 1
+        head = f"{line} HTTP/1.1\r\nHost: localhost\r\n"
+        if kind not in ("published", "anonymous"):
+            head += f"Authorization: Bearer {self._key}\r\n"
+        if dice.random() < 0.02:
+            head += f"X-Trace: {dice.randrange(10**9)}\r\n"  # a block of headers that comes once
+        if content:
+            head += f"Content-Type: {content}\r\n"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body if content else f"{head}\r\n".encode()
+
+    def _any(self, dice: random.Random) -> tuple[str, str, bytes, str]:
+        number, uid = dice.randrange(1, ROWS + 1), dice.randrange(100)
+        draw = dice.random()
+        table = "/?command=select&table=posts"
+        if draw < 0.45:
+            return (
+                "known",
+                f"GET {table}&where=uid:NUMEQ:{uid}&order_by=dateline&order_sort=NUMDESC&limit_max=5",
+                b"",
+                "",
+            )
+        if draw < 0.55:
+            return "count", f"GET {table}&type=count&where=uid:NUMEQ:{uid}|dateline:NUMGT:{number}", b"", ""
+        if draw < 0.62:
+            shape = "|".join(f"dateline:NUM{dice.choice(('GT', 'LT', 'GE'))}:{dice.random() * ROWS}" for _ in range(3))
+            return "unknown", f"GET {table}&where=uid:NUMEQ:{uid}|{shape}&limit_max={dice.randrange(9)}", b"", ""
+        if draw < 0.65:
+            return "groups", f"GET {table}&type=count,max(dateline)&group_by=uid&where=uid:NUMEQ:{uid}", b"", ""
+        if draw < 0.75:
+            row = b'{"id":%d,"uid":%d,"dateline":%d,"title":"row %d"}' % (number, uid, number, dice.randrange(10**6))
+            return "insert", "POST /?command=insert&table=posts", row, "application/json"
+        if draw < 0.77:
+            rows = b"\n".join(b'{"id":%d,"uid":%d,"dateline":1}' % (dice.randrange(1, ROWS), uid) for _ in range(20))
+            return "bulk", "POST /?command=insert&table=posts", rows, "application/x-ndjson"
+        if draw < 0.79:
+            line = f"POST /?command=update&table=posts&where=id:NUMEQ:{number}"
+            return "update", line, b'{"title":"%x"}' % dice.randrange(2**60), "application/json"
+        if draw < 0.80:
+            return "delete", f"POST /?command=delete&table=posts&where=id:NUMEQ:{number}", b"", "text/plain"
+        if draw < 0.90:
+            return "published", f"GET /q/few?uid={uid}", b"", ""
+        if draw < 0.92:
+            return "anonymous", f"GET {table}&where=uid:NUMEQ:{uid}", b"", ""
+        odd = dice.choice((*_ODD, f"{table}&where=title:STRRX:r.{number}&limit_max=1"))
+        return "odd", f"{dice.choice(('GET', 'GET', 'PUT'))} {odd}", b"", ""
+
+    async def _keys(self) -> None:
+        number = 0
+        while self._left > 0:
+            number += 1
+            for arguments in (("make", f"passing{number}", "--scope", "read"), ("revoke", f"passing{number}")):
+                command = ("key", *arguments, "--data", str(self._directory / "data"))
+                done = await asyncio.to_thread(finished, *command, cwd=self._directory)
+                assert done.returncode == 0, done.stderr
+            self.kinds["keys"] += 1
+            await asyncio.sleep(20)
+
+
+async def _reply(reader: asyncio.StreamReader) -> tuple[int, bool]:
+    """The status, and whether nothing comes behind it."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    await reader.readexactly(length)
+    return int(head[9:12]), b"connection: close" in head
+
+
+async def watched(soak: Soak, process: psutil.Process) -> list[tuple[int, float]]:
+    """Operations done and MiB resident, sampled while it runs."""
+    samples: list[tuple[int, float]] = []
+    running = asyncio.create_task(soak.run())
+    while not running.done():
+        await asyncio.wait({running}, timeout=_SAMPLE_S)
+        samples.append((soak.done, process.memory_info().rss / 2**20))
+    await running
+    return samples
+
+
+def growth(samples: list[tuple[int, float]], operations: int) -> float:
+    """MiB for 1 M operations after the warm-up, by least squares.
+
+    >>> growth([(0, 1.0), (500_000, 9.0), (750_000, 9.5), (1_000_000, 10.0)], 1_000_000)
+    2.0
+    """
+    later = [(done, mib) for done, mib in samples if done >= _WARM_UP * operations]
+    mean_done = sum(done for done, _ in later) / len(later)
+    mean_mib = sum(mib for _, mib in later) / len(later)
+    slope = sum((done - mean_done) * (mib - mean_mib) for done, mib in later)
+    return round(slope / sum((done - mean_done) ** 2 for done, _ in later) * 1e6, 3)
+
+
+def soaked(directory: Path, operations: int) -> dict[str, Any]:
+    """One run; its figures."""
+    (directory / "tcsql.toml").write_text(_PUBLISHED)
+    with serving(directory / "data") as server:
+        server.sql(_DDL)
+        for start in range(1, ROWS + 1, 5_000):
+            rows = [{"id": each, "uid": each % 100, "dateline": each} for each in range(start, start + 5_000)]
+            assert server.post("command=insert&table=posts", rows).status_code == 200
+        made = finished("key", "make", "soak", "--scope", "read", "--scope", "write", "--data", str(directory / "data"),
+                        cwd=directory)  # fmt: skip  # one command
+        assert made.returncode == 0, made.stderr
+        key = next(word for word in made.stdout.split() if word.startswith("tcsql_"))
+        time.sleep(2)  # the server looks at its keys once a second
+        soak = Soak(server, key, directory, operations)
+        process = psutil.Process(server.process.pid)
+        began = time.monotonic()
+        samples = asyncio.run(watched(soak, process))
+        seconds = time.monotonic() - began
+        left = process.num_fds()
+        assert "bug" not in server.stderr(), server.stderr()[-3_000:]
+        assert server.stop() == 0
+    return {
+        "operations": soak.done,
+        "seconds": round(seconds),
+        "growth_mib_per_million": growth(samples, operations),
+        "rss_mib_first": round(samples[0][1], 1),
+        "rss_mib_after_warm_up": round(next(mib for done, mib in samples if done >= _WARM_UP * operations), 1),
+        "rss_mib_last": round(samples[-1][1], 1),
+        "file_descriptors_last": left,
+        "statuses": {str(status): soak.statuses[status] for status in sorted(soak.statuses)},
+        "kinds": dict(soak.kinds.most_common()),
+    }
+
+
+def main(
+    operations: Annotated[int, typer.Option(min=10_000, help="requests in all")] = 8_640_000,
+    publish: Annotated[bool, typer.Option(help="write docs/results/E24.json")] = True,
+) -> None:
+    """Run, print and publish."""
+    with tempfile.TemporaryDirectory(prefix="tcsql-soak-") as name:
+        figures = soaked(Path(name), operations)
+    for what, figure in figures.items():
+        print(f"{what}: {figure}")
+    passed = figures["growth_mib_per_million"] <= GOAL_MIB and not any(int(each) >= 500 for each in figures["statuses"])
+    if publish:
+        print(f"wrote {write('E24', passed, **figures).name}")
+    sys.exit(0 if passed else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
