@@ -84,7 +84,9 @@ class PreparedQueries:
         if self._version != self._table.shape_version:
             self._known.clear()
             self._version = self._table.shape_version
-        if len(query.where.any_of) > 1 or (isinstance(query, Select) and (query.after or query.before or query.total)):
+        if len(query.where.any_of) > 1:
+            return None
+        if isinstance(query, Select) and (query.after is not None or query.before is not None or query.total):
             return None
         shape = _shape(query)
         if shape not in self._known:
