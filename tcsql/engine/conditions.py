@@ -26,7 +26,7 @@ MAX_PATTERN_BYTES: Final = 1_000
 #: What one may grow to: 3 ms to find out at most. Of 8 MiB, RE2's own limit, it is 45 ms, and no search is faster.
 _PATTERN_MEMORY: Final = 1 << 19
 #: Different patterns of a request: compiling them is one step.
-MOST_PATTERNS: Final = 8
+MOST_PATTERNS: Final = 4
 _FULL_TEXT: Final = frozenset({Operator.FTSPH, Operator.FTSAND, Operator.FTSOR, Operator.FTSEX})
 #: What may stand between two words of an expression: it has at most one word more than of these.
 _WORD_ENDS: Final = (" ", ",", '"', "\t", "\n", "\r")
