@@ -135,12 +135,11 @@ def format_of(event: bytes) -> Format:
     if len(event) < HEADER_BYTES + 2 + 50 + 4 + 1 + 5:
         raise broken("its description is too short")
     algorithm = event[-5]
-    if algorithm == _CRC32:
-        # a log that is being written says so in a flag, which is not part of the checksum
-        plain = bytearray(event)
-        plain[_FLAGS_AT] &= ~_IN_USE
-        checked(bytes(plain))
-    elif algorithm != _NO_CHECKSUM:
+    # it has a checksum even where the others have none. A log that is being written says so in a flag, which is no part
+    plain = bytearray(event)
+    plain[_FLAGS_AT] &= ~_IN_USE
+    checked(bytes(plain))
+    if algorithm not in (_NO_CHECKSUM, _CRC32):
         raise unsuited(f"its checksum is of kind {algorithm}", "run there: SET GLOBAL binlog_checksum = 'CRC32'")
     body = event[HEADER_BYTES:-5]
     version = int.from_bytes(body[:2], "little")

@@ -1,7 +1,7 @@
 """Names of transactions, and sets of them: where a follower is in the history of a source. Pure.
 
 MariaDB: ``0-1-42`` is domain, server, number; in each domain numbers ascend, so a place is one name for each domain.
-MySQL: ``uuid:42`` or ``uuid:tag:42``; a place is a set of intervals, written ``uuid:1-41:50,uuid:tag:1-7``.
+MySQL: ``uuid:42`` or ``uuid:tag:42``; a place is a set of intervals, written ``uuid:1-41:50:tag:1-7``.
 """
 
 from __future__ import annotations
@@ -115,7 +115,11 @@ class MysqlGtids:
         return at >= 0 and intervals[at][0] <= int(number) <= intervals[at][1]
 
     def __str__(self) -> str:
-        return ",".join(f"{owner}:{_written(found)}" for owner, found in sorted(self._intervals.items()))
+        servers: dict[str, list[str]] = {}
+        for owner, found in sorted(self._intervals.items()):
+            uuid, _, tag = owner.partition(":")
+            servers.setdefault(uuid, []).append(f"{tag}:{_written(found)}" if tag else _written(found))
+        return ",".join(f"{uuid}:{':'.join(parts)}" for uuid, parts in servers.items())
 
     def encoded(self) -> bytes:
         """As COM_BINLOG_DUMP_GTID sends it; with tags only where there are some: servers before 8.3 know none."""

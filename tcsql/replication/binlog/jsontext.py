@@ -169,8 +169,8 @@ class _Document:
                 raise broken("a moment within JSON is none")
             return f'"{_moment(kind, int.from_bytes(data, "little", signed=True))}"'
         encoded = b2a_base64(data, newline=False).decode()
-        # the server breaks lines after 76 letters, though a JSON text cannot have such a line end
-        lines = "\n".join(encoded[at : at + 76] for at in range(0, len(encoded), 76))
+        # the server breaks lines after 76 letters
+        lines = "\\n".join(encoded[at : at + 76] for at in range(0, len(encoded), 76))
         return f'"base64:type{kind}:{lines}"'
 
 

@@ -64,7 +64,7 @@ def tagged_gtid(body: bytes) -> Named:
         if field == _FLAGS:
             reader.take(1)
         elif field == _UUID:
-            uuid = bytes(_number(reader) for _ in range(16))
+            uuid = bytes(_number(reader) & 255 for _ in range(16))
         elif field == _NUMBER:
             number = _signed(reader)
         elif field == _TAG:

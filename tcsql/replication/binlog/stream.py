@@ -89,7 +89,7 @@ class Parser:
     def __init__(
         self, tables: Mapping[tuple[str, str], Expected], place: Place = BEGINNING, *, has_checksums: bool = False
     ) -> None:
-        self._done = place
+        self._done, self._start = place, place.start
         self._file, self._position = place.start.file, place.start.position
         self._gtids: MariadbGtids | MysqlGtids | None = None
         self._format: Format | None = None
@@ -100,9 +100,8 @@ class Parser:
         self._is_open = False
         #: What is told now was told before: it is read for XA transactions alone.
         self._is_repeated = False
-        #: The XA transaction that is being kept, and where it began.
+        #: The XA transaction that is being kept.
         self._xid = ""
-        self._before = place
         self._handlers: dict[int, Callable[[Header, bytes], Iterable[Item]]] = {
             Type.QUERY: lambda header, body: self._statement(header, statement_of(body)),
             Type.QUERY_COMPRESSED: lambda header, body: self._statement(header, statement_of(body, is_compressed=True)),
@@ -200,7 +199,6 @@ class Parser:
         if self._named is not None:
             raise broken("a transaction begins within another")
         self._named = named
-        self._before = self.place
         if named.gtid:
             assert self._gtids is not None
             self._is_repeated = self._gtids.has(named.gtid)
@@ -209,6 +207,8 @@ class Parser:
         return _NONE
 
     def _begin_of_mariadb(self, named: Named) -> Iterable[Item]:
+        if not self._is_mariadb:
+            raise broken("a transaction of MySQL's has a name of MariaDB's")
         self._begin(named)
         self._is_open = not named.is_standalone
         if named.prepared:
@@ -295,7 +295,8 @@ class Parser:
 
     def _keep(self, xid: str) -> None:
         self._xid = xid
-        self._prepared.begin(xid, self._before)
+        # nothing of this transaction is done yet; what is read again began no earlier than the reading
+        self._prepared.begin(xid, self._start if self._is_repeated else self.place)
 
     def _xa_prepare(self, header: Header, body: bytes) -> Iterable[Item]:
         one_phase, xid = xa_prepare(body)

@@ -142,9 +142,9 @@ _EPOCH_DAYS: Final = Memo(_epoch_day)
 _OF_DAY: Final = Memo(lambda minute: f"{minute // 60:02}:{minute % 60:02}")
 
 
-def moment(seconds: int, zone: Zone) -> str:
-    """A TIMESTAMP of whole seconds; 0 is the zero date."""
-    if not seconds:
+def moment(seconds: int, zone: Zone, fraction: int = 0) -> str:
+    """A TIMESTAMP without its fraction; 0 is the zero date unless a fraction follows."""
+    if not seconds and not fraction:
         return _ZERO_MOMENT
     day, second = divmod(seconds + zone(seconds), _DAY_S)
     return _EPOCH_DAYS[day] + _OF_DAY[second // 60] + _COLON_SECONDS[second % 60]
@@ -154,10 +154,8 @@ def timestamps(raw: Sequence[bytes], digits: int, zone: Zone) -> list[str]:
     """TIMESTAMP(digits): four bytes of Unix time and the fraction."""
     if not digits:
         return [moment(number, zone) for number in unpack(f">{len(raw)}I", b"".join(raw))]
-    return [
-        moment(int.from_bytes(value[:4], "big"), zone) + _fraction(int.from_bytes(value[4:], "big"), digits)
-        for value in raw
-    ]
+    pairs = ((int.from_bytes(value[:4], "big"), int.from_bytes(value[4:], "big")) for value in raw)
+    return [moment(second, zone, fraction) + _fraction(fraction, digits) for second, fraction in pairs]
 
 
 def time_of(value: bytes, digits: int) -> str:
@@ -198,7 +196,7 @@ def old_time(value: bytes) -> str:
 def hires_timestamp(value: bytes, digits: int, zone: Zone) -> str:
     """MariaDB's own TIMESTAMP(digits)."""
     fraction = int.from_bytes(value[4:], "big")
-    return f"{moment(int.from_bytes(value[:4], 'big'), zone)}.{_digits(fraction, digits)}"
+    return f"{moment(int.from_bytes(value[:4], 'big'), zone, fraction)}.{_digits(fraction, digits)}"
 
 
 def hires_datetime(value: bytes, digits: int) -> str:
