@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.http.conftest import LANES
-from tests.http.serving import Running, serving
+from tests.http.serving import Running, finished, serving, wait_for
 from tests.promises.browser import Site, version, visiting
-from tests.promises.hostile_page import ATTACK, REBOUND
+from tests.promises.hostile_page import ATTACK, HONEST, REBOUND
 from tests.results import record
 
 #: Stands in every row; nothing that a page saw may hold it.
@@ -117,3 +117,52 @@ def test_a_name_that_is_bound_to_us_later_reads_nothing_and_changes_nothing(tmp_
         assert MARK not in text
         assert json.loads(text)["error"]["code"] == "misdirected_request", text
     record(f"E19-rebinding-{lane}", passed=True, browser=version(), changed=0, refused=len(found["seen"]))
+
+
+_PUBLISHED: Final = """
+[published.words]
+query = "table=secrets&type=word&where=id:NUMEQ:{id:int(1..9)}"
+"""
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_listed_page_reads_published_queries_and_with_a_key_what_it_may(tmp_path: Path, lane: str) -> None:
+    """The same page from a listed origin and from another: the first gets what is its key's, the second nothing."""
+    (tmp_path / "tcsql.toml").write_text(_PUBLISHED)
+    with Site({"/": HONEST}) as site:
+        listed = f"http://shop.test:{site.port}"
+        with serving(tmp_path / "data", "--cors-origins", listed, *LANES[lane]) as server:
+            fill(server)
+            made = finished("key", "make", "page", "--scope", "read", "--data", str(tmp_path / "data"), cwd=tmp_path)
+            assert made.returncode == 0, made.stderr
+            key = {"Authorization": f"Bearer {made.stdout.strip()}"}
+            wait_for(lambda: server.get("command=select&table=secrets").status_code == 401)
+            asks = [
+                ("published", "/q/words?id=2", {}),
+                ("read without a key", "/?command=select&table=secrets", {}),
+                ("read", "/?command=select&table=secrets", {"headers": key}),
+                ("read by post", "/?command=select&table=secrets", {"headers": key, "method": "POST"}),
+                ("write", "/?command=delete&table=secrets&all=1", {"headers": key, "method": "POST"}),
+                ("wrong key", "/?command=select&table=secrets", {"headers": {"Authorization": "Bearer tcsql_a_b"}}),
+            ]
+            found = {host: seen_by(site, server, host, asks) for host in ("shop.test", "evil.test")}
+            assert server.client.get(server.url + "/?command=select&table=secrets", headers=key).json()["total"] == len(
+                ROWS
+            )
+            assert server.stop() == 0
+    statuses = {name: status for name, (status, _) in found["shop.test"].items()}
+    assert statuses == {
+        "published": 200, "read without a key": 401, "read": 200, "read by post": 200, "write": 403, "wrong key": 401,
+    }  # fmt: skip  # one line of what was asked
+    assert f"{MARK}-2" in found["shop.test"]["published"][1]
+    assert {status for status, _ in found["evil.test"].values()} == {0}
+    assert not [text for _, text in found["evil.test"].values() if MARK in text]
+    record(f"E19-listed-{lane}", passed=True, browser=version(), listed=statuses, not_listed="nothing")
+
+
+def seen_by(site: Site, server: Running, host: str, asks: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
+    """What a page of that host gets for each question: status and text; 0, nothing."""
+    home = f"http://{host}:{site.port}"
+    query = urlencode({"target": server.url, "home": home, "asks": json.dumps(asks)})
+    with visiting(f"{home}/?{query}", f"--host-resolver-rules=MAP {host} 127.0.0.1"):
+        return site.report()
