@@ -7,7 +7,7 @@ What is asked is named before a table or a column is looked up, so that a refusa
 scope an operation needs stands in ``tcsql.access.scopes``; tables, columns and rows are not judged: for a caller who
 may not see them they do not exist (``views``).
 
-Cost: 0.2 us.
+Cost: 0.1 us for a caller that may; a refusal takes 2 us.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from tcsql.settings import Settings
 
 #: What can be asked of ``/``, but for what is judged by the token of a source.
 AT_ROOT: Final = ("select", "count", "groups", "explain", "insert", "bulk", "update", "delete", "trusted", "sql")
+#: Remembered at once; each holds its caller, so that no other can take its place.
+MOST_CALLERS: Final = 4_096
 _BY_NAME: Final = frozenset(("explain", "update", "delete", "sql", "hint"))
 _HINT: Final = "send Authorization: Bearer and a key; whoever runs the server makes one with tcsql key make"
 
@@ -48,6 +50,8 @@ class Judge:
 
     def __init__(self, settings: Settings) -> None:
         self._needs: dict[str, Scope | None] = {name: needed(name, settings) for name in OPERATIONS}
+        #: What each caller may have: a caller never changes, so neither does this.
+        self._granted: dict[Caller, frozenset[str]] = {}
 
     def refusal(self, operation: str, caller: Caller) -> TCSQLError | None:
         """Why this caller may not have this; None: it may."""
@@ -66,7 +70,15 @@ class Judge:
 
     def require(self, operation: str, caller: Caller) -> None:
         """Return if this caller may have this; raises Unauthorized and Forbidden."""
-        _raise(self.refusal(operation, caller))
+        granted = self._granted.get(caller)
+        if granted is None:
+            if len(self._granted) >= MOST_CALLERS:
+                self._granted.clear()
+            granted = self._granted[caller] = frozenset(
+                name for name in OPERATIONS if self.refusal(name, caller) is None
+            )
+        if operation not in granted:
+            _raise(self.refusal(operation, caller))
 
     def require_any(self, operations: Iterable[str], caller: Caller) -> None:
         """Return if the caller may have one of them: where it cannot be told yet what is asked."""
