@@ -43,6 +43,18 @@ def test_what_was_written_is_read_and_only_by_its_owner(file: KeyFile) -> None:
     assert file.path.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_the_file_is_the_directorys_owners_whoever_makes_keys(file: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.path.parent.mkdir(mode=0o700)
+    owner = 12_345 if os.geteuid() == 0 else os.geteuid()  # only root can make keys for others
+    os.chown(file.path.parent, owner, -1)
+    file.change(lambda ring: ring.with_(READER))
+    assert {path.stat().st_uid for path in file.path.parent.iterdir()} == {owner}
+    assert file.read() == Keys([READER])
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(SetupError, match="belongs to another user"):
+        file.read()
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644])
 def test_a_file_that_others_can_read_or_write_is_refused_with_the_remedy(file: KeyFile, mode: int) -> None:
     file.change(lambda ring: ring.with_(READER))

@@ -320,12 +320,17 @@ def test_a_key_that_is_not_there_is_told_and_nothing_is_made(run: Run, tmp_path:
 def test_a_server_starts_closed_by_keys_that_were_made_before_it(tmp_path: Path) -> None:
     data = tmp_path / "data"
     made = finished("key", "make", "web", "--scope", "read", "--data", str(data), cwd=tmp_path)
-    with serving(data) as running:
+    audit = tmp_path / "audit.jsonl"
+    with serving(data, "--audit-log", str(audit)) as running:
         assert running.get("command=select").status_code == 401
         assert running.client.get(running.url + "/health").status_code == 200
         headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
         assert running.client.get(running.url + "/status", headers=headers).status_code == 200
+        assert main(["key", "make", "cron", "--scope", "write", "--data", str(data)]) == 0
+        wait_for(lambda: '"key_name":"cron"' in audit.read_text(), SOON_S)
         assert running.stop() == 0
+    [line] = [json.loads(line) for line in audit.read_text().splitlines() if '"key"' in line]
+    assert (line["operation"], line["what"], len(line["key"])) == ("key", "made", 8)
     file = data / "keys.json"
     file.chmod(0o640)
     refused = finished("serve", "--data", str(data), "--port", "0", cwd=tmp_path)
