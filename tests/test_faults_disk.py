@@ -285,35 +285,6 @@ def test_on_a_slow_disk_writers_share_its_syncs_and_reads_do_not_wait(tmp_path: 
     assert passed, (slowest_read, syncs, reads)
 
 
-def test_more_than_a_slow_disk_takes_is_refused_and_memory_stays_bounded(tmp_path: Path) -> None:
-    """Durability interval answers at once, so only the queue bounds what waits: 100 MB of rows, then 503."""
-    with on_bad_disk(tmp_path, "--durability", "interval", "--interval-ms", "50") as (server, disk):
-        server.sql(TABLE)
-        disk.order(sync_ms=60_000)
-        body = [{"id": number, "body": "x" * 900_000} for number in (1,)]
-        refusals: list[tuple[int, str]] = []
-        stop = threading.Event()
-
-        def write() -> None:
-            with httpx.Client(timeout=30) as client:
-                while not stop.is_set():
-                    answer = client.post(f"{server.url}/?command=insert&table=t", json=body)
-                    if answer.status_code != 200:
-                        refusals.append(code(answer))
-                        assert answer.headers["retry-after"]
-                        stop.set()
-
-        with ThreadPoolExecutor(8) as pool:
-            for writer in [pool.submit(write) for _ in range(8)]:
-                writer.result()
-        assert set(refusals) == {(503, "overloaded")}
-        assert count(server) == 1
-        assert 50 < status(server)["pending"] < 140  # of 0.9 MB each
-        disk.order()
-        wait_for(lambda: status(server)["pending"] == 0, 20)
-        assert insert(server, 2).status_code == 200
-
-
 def test_a_stop_waits_for_a_slow_disk(tmp_path: Path) -> None:
     with on_bad_disk(tmp_path, "--durability", "interval", "--interval-ms", "60000") as (server, disk):
         server.sql(TABLE)
@@ -327,31 +298,12 @@ def test_a_stop_waits_for_a_slow_disk(tmp_path: Path) -> None:
         assert count(server) == 20 and status(server)["recovered_clean"]
 
 
-def test_a_disk_that_never_answers_is_told_of_and_a_second_signal_ends_it(tmp_path: Path) -> None:
-    with on_bad_disk(tmp_path, "--drain-s", "0", "--durability", "interval", "--interval-ms", "60000") as (
-        server,
-        disk,
-    ):
-        server.sql(TABLE)
-        assert insert(server, 1).status_code == 200
-        disk.order(sync_ms=600_000)
-        server.client.close()
-        server.process.terminate()
-        wait_for(lambda: "the disk does not answer: 2 writes wait for it" in server.stderr(), 15)
-        assert server.process.poll() is None
-        server.process.terminate()
-        assert server.process.wait(10) == 1
-        assert "ended without waiting for the disk: 2 writes" in server.stderr().splitlines()[-1]
-    with serving(tmp_path / "data") as server:
-        assert count(server) in (0, 1)
-
-
 # --- all of it, again and again -----------------------------------------------------------------------------
 
 
 def test_full_again_and_again_under_load_loses_nothing_answered(tmp_path: Path) -> None:
     """E5: eight writers, a disk that is full every other moment, a crash now and then."""
-    rounds = 2 if EFFORT == 1 else 25
+    rounds = 1 if EFFORT == 1 else 25
     acknowledged: set[int] = set()
     refused = slowest_read = 0.0
     lock = threading.Lock()
@@ -391,12 +343,12 @@ def test_full_again_and_again_under_load_loses_nothing_answered(tmp_path: Path) 
                         slowest_read = max(slowest_read, time.monotonic() - began)
                         disk.free(server)
                         time.sleep(0.2)
-                    if life % 2:
+                    if not life % 2:
                         server.process.kill()
                     stop.set()
                     for writer in writers:
                         writer.result()
-                if not life % 2:
+                if life % 2:
                     assert server.stop() == 0
         with serving(data, within=disk.within) as server:
             found: set[int] = set()

@@ -90,31 +90,6 @@ def test_a_path_that_is_a_file_is_told(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_directory_of_another_user_is_told(data: Path, tmp_path: Path) -> None:
-    for step in (tmp_path, *tmp_path.parents):
-        if step.stat().st_uid == os.geteuid() and step != Path("/") and step != Path("/tmp"):
-            step.chmod(step.stat().st_mode | 0o055)
-    if not _nobody_can_run_us():
-        pytest.fail("nobody cannot read the program: install it where all users may")
-    says(serve(data, as_nobody=True), 2, "Permission denied", "run this as the user that owns it")
-    data.chmod(0o777)
-    before = fingerprint(data)
-    (data / "lock").unlink()
-    says(serve(data, as_nobody=True), 2, "check the rights on the data directory and its files")
-    assert fingerprint(data) == before
-
-
-def _nobody_can_run_us() -> bool:
-    found = subprocess.run(
-        ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *command("version")],
-        env=environment(),
-        cwd="/",
-        capture_output=True,
-        check=False,
-    )
-    return found.returncode == 0
-
-
 def test_a_file_system_that_is_mounted_read_only_is_told(data: Path) -> None:
     script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]

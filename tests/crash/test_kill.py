@@ -13,25 +13,26 @@ from pathlib import Path
 from random import Random
 
 from tcsql.storage.check import check_store
-from tests.crash.ledger import SCHEMA, Client, Ledger
+from tests.crash.ledger import SCHEMA, WRITERS, Client, Ledger
 from tests.http.serving import environment
+from tests.results import record
 from tests.strategies import EFFORT
 
 #: TCSQL_TEST_KILLS overrides; the name is stripped from what the server sees.
-KILLS = int(os.environ.get("TCSQL_TEST_KILLS", 50 * min(EFFORT, 10)))
+KILLS = int(os.environ.get("TCSQL_TEST_KILLS", "0")) or (50 if EFFORT == 1 else 200)
 BALLAST_ROWS = 20_000
 
 
 class Nursery:
     """Servers, one at a time, killed by its process id."""
 
-    def __init__(self, process: subprocess.Popen[str], directory: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], directory: Path, flags: tuple[str, ...]) -> None:
         self._process = process
-        self._directory = directory
+        self._serve = " ".join(("serve", str(directory), *flags))
 
     def start(self) -> tuple[str, int]:
         """Fork a server; returns where it listens. It is still recovering."""
-        self._say(f"serve {self._directory}")
+        self._say(self._serve)
         while not self._line().startswith("pid "):
             pass
         return self._address(self._line())
@@ -63,7 +64,7 @@ class Nursery:
 
 
 @contextmanager
-def nursery(directory: Path) -> Iterator[Nursery]:
+def nursery(directory: Path, *flags: str) -> Iterator[Nursery]:
     with subprocess.Popen(
         [sys.executable, "-m", "tests.crash.nursery"],
         stdin=subprocess.PIPE,
@@ -71,7 +72,7 @@ def nursery(directory: Path) -> Iterator[Nursery]:
         text=True,
         env=environment(),
     ) as process:
-        yield Nursery(process, directory)
+        yield Nursery(process, directory, flags)
         assert process.stdin is not None
         process.stdin.close()
 
@@ -112,7 +113,11 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
             servers.wait_until_ready()
             recovery_s = time.monotonic() - started
             wrong = asyncio.run(ledger.judge(*address))
+            if wrong:
+                record("E2", False, kill=kill, wrong=len(wrong))
             assert not wrong, f"after kill {kill}:\n" + "\n".join(wrong)
         servers.kill()
+    faults = check_store(directory)
+    record("E2", not faults, kills=KILLS, during_recovery=KILLS // 5, writers=WRITERS, acknowledged=ledger.acknowledged)
     assert ledger.acknowledged > 50 * KILLS
-    assert check_store(directory) == []
+    assert faults == []
