@@ -19,6 +19,7 @@ from typing import Any, Final
 import typer
 
 from tcsql import errors, sources
+from tcsql.access.scopes import OPERATIONS
 from tcsql.cli.app import EXIT_CODES, app
 from tcsql.configuration import reference
 from tcsql.engine.query import AggregateFunction, Operator
@@ -234,6 +235,9 @@ def http_page() -> str:
         ("The machine-readable form of this page is `/openapi.json` of a running server. "
         "How to use it: [the guide](../guide.md). What is answered when a request is refused: [errors](errors.md)."),
         "## Paths", table(["path", "methods", "what"], paths),
+        "## Operations", ("What a request is, and the scope that its [key](../keys.md) needs for it. "
+        "`admin` holds all scopes; a key that is limited to tables may not do what concerns all of them."),
+        table(["operation", "scope", "by setting", "concerns all tables"], _operations()),
         "## Commands", "The parameter `command` of a request to `/`.",
         table(["command", "", "takes"], takes),
         "## Parameters", table(["parameter", "meaning", "default", "commands", "example"], parameters),
@@ -243,6 +247,18 @@ def http_page() -> str:
         "## Replies", table(["reply", "members"], replies),
         "## Headers of a reply", table(["header", "what"], headers),
     ])  # fmt: skip
+
+
+def _operations() -> list[list[str]]:
+    return [
+        [
+            _code(operation.name),
+            "the token of a source" if operation.by_token else _code(operation.needs or "open"),
+            _code(operation.setting),
+            "yes" if operation.whole else "",
+        ]
+        for operation in OPERATIONS.values()
+    ]
 
 
 def _summaries(methods: dict[str, Any]) -> Iterator[str]:
