@@ -289,7 +289,7 @@ def run(events: list[bytes], tables: dict[tuple[str, str], Expected]) -> str:
     return "read"
 
 
-ROUNDS = {"plain": 260, "transactions": 70, "types": 90, "packed": 40}
+ROUNDS = {"plain": 260, "transactions": 70, "types": 40, "packed": 30}
 
 
 @pytest.mark.parametrize("name", SMALL)
