@@ -19,7 +19,6 @@ from typing import Any, Final
 import typer
 
 from tcsql import errors, sources
-from tcsql.access.scopes import OPERATIONS
 from tcsql.cli.app import EXIT_CODES, app
 from tcsql.configuration import reference
 from tcsql.engine.query import AggregateFunction, Operator
@@ -29,6 +28,9 @@ from tcsql.http.names import ORDERS
 from tcsql.http.openapi import OPERATOR_MEANINGS, openapi
 from tcsql.http.parameters import COMMANDS, PARAMETERS, READS
 from tcsql.http.paths import PATHS
+from tcsql.http.published_operands import taken_by
+from tcsql.published import options as published
+from tcsql.published.places import TYPES
 from tcsql.settings import OPTIONS, SECTIONS, Settings
 from tcsql.sql import changes_of
 
@@ -42,6 +44,7 @@ def pages() -> dict[str, str]:
     made = {
         "settings.md": settings_page(),
         "sources.md": sources_page(),
+        "published.md": published_page(),
         "commands.md": commands_page(),
         "http.md": http_page(),
         "operators.md": operators_page(),
@@ -131,6 +134,26 @@ def sources_page() -> str:
     ])  # fmt: skip
 
 
+def published_page() -> str:
+    places = [[_code(about.spelling), name, about.meaning] for name, about in TYPES.items()]
+    operators = [
+        [", ".join(_code(operator.value) for operator in Operator if taken_by(operator) == taken),
+         ", ".join(_code(name) for name in TYPES if name in taken) or "none"]
+        for taken in dict.fromkeys(map(taken_by, Operator))
+    ]  # fmt: skip
+    return "\n\n".join([
+        "# Published queries",
+        ("A published query is a section of the configuration file, `tcsql.toml`, under a name of your choice: what "
+        "everybody who reaches the server may ask, at `/q/NAME`. What is misspelt or does not fit is an error at start "
+        "(exit code 2). How they are written and called: [published queries](../published.md)."),
+        "## [published.NAME]", _source_options(published.OPTIONS),
+        "## Places", "A place is written `{name:type}` or `{name:type=default}`, and `{name}` once it has a type.",
+        table(["for example", "type", "values"], places),
+        "## Operators and places", "An operator takes the places whose values cannot speak its grammar.",
+        table(["operators", "types of places"], operators),
+    ])  # fmt: skip
+
+
 def _source_options(options: Mapping[str, Field[Any]]) -> str:
     rows = [
         [_code(name), "required" if option.default is MISSING else _code(_plain_default(option.default)),
@@ -147,6 +170,8 @@ def _plain_default(default: object) -> object:
 def _source_values(name: str, option: Field[Any]) -> str:
     if name == "mode":
         return ", ".join(_code(mode) for mode in sources.MODES)
+    if isinstance(option.default, bool):
+        return "`true`, `false`"
     if isinstance(option.default, int):
         return f"{option.metadata['low']} to {option.metadata['high']}"
     return "list of names" if "tuple" in str(option.type) else "text"
@@ -235,9 +260,6 @@ def http_page() -> str:
         ("The machine-readable form of this page is `/openapi.json` of a running server. "
         "How to use it: [the guide](../guide.md). What is answered when a request is refused: [errors](errors.md)."),
         "## Paths", table(["path", "methods", "what"], paths),
-        "## Operations", ("What a request is, and the scope that its [key](../keys.md) needs for it. "
-        "`admin` holds all scopes; a key that is limited to tables may not do what concerns all of them."),
-        table(["operation", "scope", "by setting", "concerns all tables"], _operations()),
         "## Commands", "The parameter `command` of a request to `/`.",
         table(["command", "", "takes"], takes),
         "## Parameters", table(["parameter", "meaning", "default", "commands", "example"], parameters),
@@ -247,18 +269,6 @@ def http_page() -> str:
         "## Replies", table(["reply", "members"], replies),
         "## Headers of a reply", table(["header", "what"], headers),
     ])  # fmt: skip
-
-
-def _operations() -> list[list[str]]:
-    return [
-        [
-            _code(operation.name),
-            "the token of a source" if operation.by_token else _code(operation.needs or "open"),
-            _code(operation.setting),
-            "yes" if operation.whole else "",
-        ]
-        for operation in OPERATIONS.values()
-    ]
 
 
 def _summaries(methods: dict[str, Any]) -> Iterator[str]:

@@ -60,6 +60,7 @@ PURE = (
         "tcsql.settings",
         "tcsql.configuration",
         "tcsql.sources",
+        "tcsql.published",
         "tcsql.metrics",
         "tcsql.engine",
         "tcsql.sql",
@@ -73,6 +74,7 @@ PURE = (
     *(f"tcsql.replication.binlog.{name}" for name in ("tablemap", "fitting", "slots", "values", "charsets", "partial")),
     *(f"tcsql.replication.binlog.{name}" for name in ("temporal", "numbers", "jsontext", "mariadbtypes", "gather")),
     *(f"tcsql.http.{name}" for name in ("grammar", "names", "parameters", "render", "bodies")),
+    *(f"tcsql.http.{name}" for name in ("published_query", "published_operands", "published_fast")),
 )
 #: What a pure module cannot have: a clock, the outside world, chance, waiting, a logger.
 IMPURE = frozenset(

@@ -59,3 +59,10 @@ def test_sessions_of_the_page_on_keys_give_the_replies_shown(tmp_path: Path) -> 
     page.mkdir()
     with serving(page / "tcsql-data") as running:  # where tcsql key looks for it
         check("docs/keys.md", running, page)
+
+
+def test_the_session_about_published_queries_gives_the_replies_shown(tmp_path: Path) -> None:
+    write_files((ROOT / "docs" / "published.md").read_text(encoding="utf-8"), tmp_path)
+    flags = ("--config", str(tmp_path / "tcsql.toml"), "--schema", str(tmp_path / "schema.sql"))
+    with serving(tmp_path / "data", *flags) as running:
+        check("docs/published.md", running, tmp_path / "page")

@@ -52,6 +52,11 @@ _ONE_NUMBER: Final = frozenset({Operator.NUMEQ, Operator.NUMGT, Operator.NUMGE, 
 Fill = Callable[[Sequence[str]], str]
 
 
+def taken_by(operator: Operator) -> frozenset[str]:
+    """The types of places that an operator takes."""
+    return _TAKEN[operator]
+
+
 def mark(number: int) -> str:
     """What stands for a place."""
     return chr(_FIRST_MARK + number)
