@@ -1,11 +1,11 @@
 """A crowd in processes of its own: good clients that ask at a steady pace, idle ones, and ones that drip.
 
     python -m tests.promises.crowd good HOST PORT CLIENTS SECONDS TARGET     one line of JSON at the end
-    python -m tests.promises.crowd bad HOST PORT IDLE DRIPPING SECONDS       "ready" when all are there, then JSON
+    python -m tests.promises.crowd bad HOST PORT IDLE DRIPPING SECONDS DEADLINE_S   "ready", then JSON
 
 A good client asks every 20 ms, whether or not the server was quick before, and measures until the whole reply is there.
-A dripping one sends a byte of a head, or of a body, every 0.2 s; when it is cut it notes what it was told, and comes
-again. Idle ones have asked once.
+A dripping one sends a byte of a head, or of a body, ten times within its deadline; when it is cut it notes what it was
+told, and comes again. They come spread over the time of a deadline, as crowds do. Idle ones have asked once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import json
 import re
 import resource
 import sys
+import time
 from collections import Counter
 from typing import Any, Final, cast
 
 import uvloop
 
 PAUSE_S: Final = 0.02
-DRIP_S: Final = 0.2
+#: Bytes that a dripping one sends before its deadline.
+DRIPS: Final = 10
 _LENGTH: Final = re.compile(rb"content-length: (\d+)")
 _HEALTH: Final = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _HEAD: Final = _HEALTH[:-2] + b"X-Slow: " + b"a" * 4_000
@@ -35,7 +37,7 @@ class Good(asyncio.Protocol):
         self._request = request
         self._seen, self._wrong = seen, wrong
         self._held = b""
-        self._asked_s: float | None = None
+        self._asked_s: float | None = None  # by the fine clock: the loop's has milliseconds
         self.transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
 
@@ -43,11 +45,10 @@ class Good(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def ask(self, until_s: float) -> None:
-        now_s = self._loop.time()
-        if now_s > until_s:
+        if self._loop.time() > until_s:
             return
         if self._asked_s is None:
-            self._asked_s = now_s
+            self._asked_s = time.perf_counter()
             self.transport.write(self._request)
         else:
             self._wrong["late"] += 1  # the last reply is not there yet: its latency tells
@@ -63,7 +64,7 @@ class Good(asyncio.Protocol):
             self._wrong[head[:40].decode("latin-1")] += 1
             self._held, self._asked_s = b"", None
         elif len(body) >= int(length[1]) and self._asked_s is not None:
-            self._seen.append(self._loop.time() - self._asked_s)
+            self._seen.append(time.perf_counter() - self._asked_s)
             self._held, self._asked_s = b"", None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -107,8 +108,8 @@ class Idle(asyncio.Protocol):
 class Dripping(asyncio.Protocol):
     """Sends a byte now and then."""
 
-    def __init__(self, text: bytes, at_once: int, told: Counter[str], gone: asyncio.Event) -> None:
-        self._text, self._place = text, at_once
+    def __init__(self, text: bytes, at_once: int, drip_s: float, told: Counter[str], gone: asyncio.Event) -> None:
+        self._text, self._place, self._drip_s = text, at_once, drip_s
         self._told, self._gone = told, gone
         self._answer = b""
         self.transport: asyncio.Transport
@@ -122,7 +123,7 @@ class Dripping(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(self._text[self._place : self._place + 1] or b"a")
             self._place += 1
-            asyncio.get_running_loop().call_later(DRIP_S, self._drip)
+            asyncio.get_running_loop().call_later(self._drip_s, self._drip)
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
@@ -132,29 +133,33 @@ class Dripping(asyncio.Protocol):
         self._gone.set()
 
 
-async def _drips(host: str, port: int, number: int, told: Counter[str]) -> None:
+async def _drips(host: str, port: int, number: int, wait_s: float, drip_s: float, told: Counter[str]) -> None:
     loop = asyncio.get_running_loop()
+    await asyncio.sleep(wait_s)
     text, at_once = (_HEAD, 0) if number % 2 else (_BODY + b"x" * 4_000, len(_BODY))
     while True:
         gone = asyncio.Event()
         try:
-            await loop.create_connection(lambda: Dripping(text, at_once, told, gone), host, port)  # noqa: B023  # made at once
+            await loop.create_connection(lambda: Dripping(text, at_once, drip_s, told, gone), host, port)  # noqa: B023  # made at once
         except OSError:
             told["not connected"] += 1
-            await asyncio.sleep(DRIP_S)
+            await asyncio.sleep(drip_s)
             continue
         await gone.wait()
 
 
-async def bad(host: str, port: int, idle: int, dripping: int, seconds: float) -> dict[str, Any]:
+async def bad(host: str, port: int, idle: int, dripping: int, seconds: float, deadline_s: float) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     ends: Counter[str] = Counter()
     told: Counter[str] = Counter()
     for start in range(0, idle, 200):
         made = (loop.create_connection(lambda: Idle(ends), host, port) for _ in range(min(200, idle - start)))
         await asyncio.gather(*made)
-    tasks = [loop.create_task(_drips(host, port, number, told)) for number in range(dripping)]
-    await asyncio.sleep(1)
+    tasks = [
+        loop.create_task(_drips(host, port, number, deadline_s * number / dripping, deadline_s / DRIPS, told))
+        for number in range(dripping)
+    ]
+    await asyncio.sleep(deadline_s)
     print("ready", flush=True)
     await asyncio.sleep(seconds)
     for task in tasks:
@@ -165,11 +170,11 @@ async def bad(host: str, port: int, idle: int, dripping: int, seconds: float) ->
 def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 20_000)), hard))
-    what, host, port, first, second, third = sys.argv[1:]
+    what, host, port, *words = sys.argv[1:]
     made = (
-        good(host, int(port), int(first), float(second), third)
+        good(host, int(port), int(words[0]), float(words[1]), words[2])
         if what == "good"
-        else bad(host, int(port), int(first), int(second), float(third))
+        else bad(host, int(port), int(words[0]), int(words[1]), float(words[2]), float(words[3]))
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(made)), flush=True)
