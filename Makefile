@@ -8,13 +8,14 @@
 # make bench-follow  following MySQL: copy, drain, latency, cost: docs/following-figures.md
 # make bench-peers  TCSQL beside nginx, Redis and MariaDB: docs/performance.md
 # make bench-sweep   is any list slow? every kind of query at every selectivity, for docs/performance.md
+# make bench-guard   what the checks in front of each request cost: docs/guard-figures.md
 # make loadtest      10,000 users by locust against a server of its own, see loadtest/README.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATA ?= .demo
 
-.PHONY: demo test check format bench bench-follow bench-peers bench-stalls bench-sweep loadtest torture faults mysql9 docs clean
+.PHONY: demo test check format bench bench-follow bench-guard bench-peers bench-stalls bench-sweep loadtest torture faults mysql9 docs clean
 
 $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -67,6 +68,9 @@ bench-follow: $(VENV)/.stamp
 
 bench-stalls: $(VENV)/.stamp
 	$(BIN)/python -m benchmarks.stalls
+
+bench-guard: $(VENV)/.stamp
+	$(BIN)/python -m benchmarks.guard --write
 
 bench-peers: $(VENV)/.stamp
 	sh loadtest/install-peers.sh

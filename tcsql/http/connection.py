@@ -160,7 +160,7 @@ class Guarded(HttpToolsProtocol):
     def _is_fed(self, piece: bytes | memoryview) -> bool:
         """Give it to the parser; False: the rest of the buffer is nobody's."""
         self._quiet_bytes += len(piece)
-        self._fed = b"%b%b" % (self._fed, piece) if self.head_s != inf else piece
+        self._fed = bytes(self._fed) + bytes(piece) if self.head_s != inf else piece
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
