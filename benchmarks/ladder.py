@@ -31,23 +31,38 @@ from benchmarks.queries import Asked, Cache
 from benchmarks.shape import TABLE
 from tcsql.engine import pagejson
 from tcsql.engine.change import CreateIndex
-from tcsql.engine.database import finish
 from tcsql.engine.places import Operands
 from tcsql.engine.prepared import Prepared
 from tcsql.engine.query import Select
 from tcsql.engine.schema import IndexDef
 from tcsql.engine.shortcuts import Answered, Body
+from tcsql.engine.slices import finish
 from tcsql.http import known, render
 from tcsql.http.addresses import LOOPBACK
 from tcsql.http.fastlane import protocol
 from tcsql.http.grammar import ReadRequest
 from tcsql.http.lanes import Lanes
 from tcsql.http.parameters import of_query
+from tcsql.http.published import Publications
+from tcsql.published.options import published_of
 from tcsql.settings import Settings
 
 RESULT: Final = Path(__file__).parent.parent / "loadtest" / "results" / "ladder.json"
 QUERIES: Final = ("q1", "q2", "q3", "q4")
 _REPETITIONS: Final = 9
+#: q1 to q4 once more, as queries that everybody may call.
+_PUBLISHED: Final = f"""
+[published.q1]
+query = "table={TABLE}&where=pkey:NUMEQ:{{id:int(0..99999999)}}&order_by=pkey&order_sort=NUMDESC&limit_max=1"
+[published.q2]
+query = "table={TABLE}&where=uid:NUMEQ:{{id:int(0..99999999)}}&order_by=pkey&order_sort=NUMDESC&limit_max=1"
+[published.q3]
+query = '''table={TABLE}&where=dateline:NUMGE:{{since:int(0..9999999999)}}|idtype:STREQ:{{kind:text(20)}}\
+&order_by=pkey&order_sort=NUMDESC&limit_max=10'''
+[published.q4]
+query = "table={TABLE}&type=count&where=dateline:NUMGE:{{since:int(0..9999999999)}}|idtype:STREQ:{{kind:text(20)}}"
+"""
+_NAMES: Final = {"q1": ("id",), "q2": ("id",), "q3": ("since", "kind"), "q4": ("since", "kind")}
 _HEADERS: Final = b" HTTP/1.1\r\nHost: 127.0.0.1:3888\r\n\r\n"
 _DEFAULTS: Final = [(b"date", b"Fri, 20 Nov 2026 21:20:01 GMT"), (b"server", b"tcsql")]
 _CONSTANT: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n" + b'{"count":12345}'
@@ -101,6 +116,7 @@ class Ladder:
         opened = self.api._serving.opened
         assert opened is not None
         self.grammar = opened.grammar
+        self.api.published = Publications(published_of(_PUBLISHED), Settings())
         lanes = Lanes(self.api, Settings())
         lanes.open(self.cache._store)
         config = uvicorn.Config(_no_app, http=protocol(lanes), lifespan="off", log_config=None)  # type: ignore[arg-type]  # as the server does
@@ -143,6 +159,8 @@ class Ladder:
             data = b"GET /?" + asked.text + _HEADERS
             for _ in range(3):
                 self.connection.data_received(data)
+        for name in QUERIES:
+            self.connection.data_received(_call(name, questions[name][0]))
         steps: list[dict[str, object]] = []
 
         def step(what: str, call: Callable[[Any], object], of: Callable[[Asked], object]) -> None:
@@ -157,6 +175,14 @@ class Ladder:
         step("of that: the body, by a shortcut", _body, self._shortcut)
         step("the same body by steps: rows, then JSON", _body, self._steps)
         step("of that: the head around that", self._head, self._body)
+        figures = {
+            name: round(
+                microseconds(self.connection.data_received, [_call(name, asked) for asked in questions[name]]), 2
+            )
+            for name in QUERIES
+        }
+        called = {f"{name} µs": figure for name, figure in figures.items()}
+        steps.append({"step": "the same as published queries, /q/NAME", **called})
         step("the foot: the same protocol, a constant reply", self.constant.data_received, _request)
         return steps
 
@@ -209,6 +235,11 @@ def _same(asked: Asked) -> Asked:
 
 def _request(asked: Asked) -> bytes:
     return b"GET /?" + asked.text + _HEADERS
+
+
+def _call(name: str, asked: Asked) -> bytes:
+    given = "&".join(f"{each}={value}" for each, value in zip(_NAMES[name], asked.operands, strict=True))
+    return b"GET /q/" + f"{name}?{given}".encode() + _HEADERS
 
 
 def _body(asked: tuple[Body, list[bytes]]) -> bytes | None:
