@@ -71,13 +71,13 @@ class Judge:
     def require(self, operation: str, caller: Caller) -> None:
         """Return if this caller may have this; raises Unauthorized and Forbidden."""
         granted = self._granted.get(caller)
-        if granted is None:
+        if granted is None and caller.refused is None:  # of those there may be any number
             if len(self._granted) >= MOST_CALLERS:
                 self._granted.clear()
             granted = self._granted[caller] = frozenset(
                 name for name in OPERATIONS if self.refusal(name, caller) is None
             )
-        if operation not in granted:
+        if granted is None or operation not in granted:
             _raise(self.refusal(operation, caller))
 
     def require_any(self, operations: Iterable[str], caller: Caller) -> None:

@@ -36,6 +36,8 @@ from tcsql.engine.shortcuts import Answered
 
 #: What a server remembers. One entry takes about 1 KB; a client that varies its spelling only makes others learn again.
 MOST_KNOWN: Final = 4_096
+#: Of each view of a limited key: there may be hundreds of them.
+MOST_OF_BRANCH: Final = 512
 FEW_KNOWN: Final = 128
 MOST_BYTES: Final = 1_024
 MOST_REQUEST_BYTES: Final = 2_048
@@ -128,7 +130,8 @@ def _is_cut_alike(key: Key, request: Key) -> bool:
 class KnownQueries:
     """What has been learnt of one view; that of all callers who see everything has the others as branches."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_KNOWN) -> None:
+        self._most = most
         self._branches: WeakSet[KnownQueries] = WeakSet()
         self._known: dict[Key, Known] = {}
         self._requests: dict[Key, Known] = {}
@@ -138,7 +141,7 @@ class KnownQueries:
 
     def branch(self) -> KnownQueries:
         """Known queries that share nothing but the counts and the end."""
-        made = KnownQueries()
+        made = KnownQueries(MOST_OF_BRANCH)
         if self._is_stopped:
             made.stop()
         self._branches.add(made)
@@ -195,7 +198,7 @@ class KnownQueries:
             if old.prepared is prepared:
                 return  # operands that it leaves to the careful way
             self._gather()
-        elif len(self._known) >= MOST_KNOWN:
+        elif len(self._known) >= self._most:
             self._forget()
         self._known[key] = Known(prepared, query)
 
@@ -208,7 +211,7 @@ class KnownQueries:
             return
         known = self._known.get(parts[0])
         if known is not None:
-            if len(self._requests) >= MOST_KNOWN:
+            if len(self._requests) >= self._most:
                 self._gather()
                 self._requests.clear()
             self._requests[of_request[0]] = known

@@ -90,7 +90,9 @@ class Opened:
                 self._places.clear()
             view, writer = self._viewed(caller.rights)
             reads = caller.refused is None and caller.has(Scope.READ)
-            found = self._places[caller] = Place(view, writer, view.known if reads else None)
+            found = Place(view, writer, view.known if reads else None)
+            if caller.refused is None:  # of those there may be any number
+                self._places[caller] = found
         return found
 
     def forget_callers(self) -> None:

@@ -6,9 +6,11 @@ that is no operation.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +26,7 @@ from tcsql.http.paths import PATHS, operation_at
 from tcsql.settings import Settings
 from tests.http.conftest import LANES
 from tests.http.keyring import make_key
-from tests.http.serving import Running, serving
+from tests.http.serving import Running, serving, wait_for
 
 ORIGIN = "https://app.example.org"
 SCHEMA = """
@@ -152,6 +154,12 @@ class Served:
     keyed: Running
     open: Running
     tokens: dict[str, str]
+    directory: Path
+
+    def status_of(self, token: str) -> int:
+        """What a select by this key is answered."""
+        headers = {"authorization": f"Bearer {token}"}
+        return self.keyed.get("command=select&table=other", headers=headers).status_code
 
     def ask(self, who: str, ask: Ask) -> httpx.Response:
         running = self.open if who == LOCAL else self.keyed
@@ -181,7 +189,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     assert gone is not None
     KeyFile(place / "keyed").change(lambda ring: ring.with_(revoked(ring.named(gone[0]), int(time.time()))))
     with serving(place / "keyed", *flags) as keyed, serving(place / "open", *flags) as free:
-        found = Served(keyed, free, tokens)
+        found = Served(keyed, free, tokens, place / "keyed")
         for who in (LOCAL, "admin"):
             assert found.ask(who, post("/?command=insert&table=other", {"id": 7, "title": "theirs"})).status_code == 200
         yield found
@@ -289,3 +297,66 @@ def test_status_of_a_limited_key_knows_its_tables_alone(served: Served) -> None:
     assert "other" in text
     assert "posts" not in text
     assert "posts" in served.ask("read", get("/status")).text
+
+
+# --- what is learnt under a key -----------------------------------------------------------------------------------
+
+
+class Talk:
+    """One connection that is kept, and speaks bytes."""
+
+    def __init__(self, running: Running) -> None:
+        self._socket = socket.create_connection(running.address, timeout=10)
+        self._file = self._socket.makefile("rb")
+
+    def ask(self, *headers: str) -> tuple[int, bytes]:
+        lines = ("GET /?command=select&table=other&where=id:NUMEQ:7 HTTP/1.1", *headers, "", "")
+        self._socket.sendall("\r\n".join(lines).encode())
+        status = int(self._file.readline().split()[1])
+        size = 0
+        while (line := self._file.readline()) not in (b"\r\n", b""):
+            name, _, value = line.partition(b":")
+            size = int(value) if name.lower() == b"content-length" else size
+        return status, self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+def test_what_was_learnt_under_one_key_answers_no_other_sender(served: Served) -> None:
+    """The fast lane knows whole requests by their bytes; their key is among them."""
+    directory = served.directory
+    tokens = {
+        "free": make_key(directory, Scope.READ),
+        "narrow": make_key(directory, Scope.READ, tables=frozenset({"other"}), columns=(("other", ("id",)),)),
+        "none": make_key(directory, Scope.READ, tables=frozenset({"other"}), filters=(("other", "id:NUMEQ:8"),)),
+        "writer": make_key(directory, Scope.WRITE),
+    }
+    wait_for(lambda: served.status_of(tokens["writer"]) == 403)
+    host, keys = "Host: localhost", {who: f"Authorization: Bearer {token}" for who, token in tokens.items()}
+    talk = Talk(served.keyed)
+
+    def rows(*headers: str) -> object:
+        status, body = talk.ask(*headers)
+        return orjson.loads(body)["rows"] if status == 200 else status
+
+    whole = [{"id": 7, "title": "theirs"}]
+    for _ in range(4):  # learnt by its words, then by its bytes, then known
+        assert rows(host, keys["free"]) == whole
+        assert rows(keys["free"], host) == whole
+        assert rows(host, keys["narrow"]) == [{"id": 7}]
+        assert rows(host, keys["none"]) == []
+        assert rows(host) == 401
+        assert rows(host, keys["free"][:-1]) == 401
+        for refused in ("writer",):
+            assert rows(host, keys[refused]) == 403
+            talk.close()
+            talk = Talk(served.keyed)
+    gone = parts_of(tokens["free"])
+    assert gone is not None
+    KeyFile(directory).change(lambda ring: ring.with_(revoked(ring.named(gone[0]), int(time.time()))))
+    wait_for(lambda: rows(host, keys["free"]) == 401)
+    assert rows(keys["free"], host) == 401
+    assert rows(host, keys["narrow"]) == [{"id": 7}]
+    talk.close()

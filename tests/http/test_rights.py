@@ -272,6 +272,20 @@ def _dropping(world: World, request: Any) -> Any:
     return read
 
 
+def test_what_concerns_all_tables_is_not_for_a_key_that_is_limited_to_some(tmp_path: Path) -> None:
+    """Whatever scope the settings say; what they give to everybody it has, too."""
+    partial = key("notes", scopes={Scope.ADMIN})
+    with worlds(tmp_path, sources_scope="read", slow_scope="published") as (world,):
+        assert world.document("/sources", key(scopes={Scope.READ})).status == 200
+        assert error_of(world.document("/sources", partial)) == (403, "forbidden")
+        assert world.document("/slow", partial).status == 200
+        assert error_of(world.post("command=sql", {"sql": SQL}, partial)) == (403, "forbidden")
+        assert world.post("command=sql", {"sql": SQL}).status == 200
+        assert error_of(world.post("command=insert&table=notes&trusted=1", {"id": 1}, partial)) == (403, "forbidden")
+        assert world.post("command=insert&table=notes", {"id": 1}, partial).status == 200
+        assert orjson.loads(world.document("/ready", partial).body) == {"ready": True}
+
+
 # --- callers --------------------------------------------------------------------------------------------------
 
 
