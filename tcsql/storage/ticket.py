@@ -136,6 +136,9 @@ class Ticket:
 
 
 def _weight(ops: Sequence[RowOp]) -> int:
+    if len(ops) == 1:  # nearly always
+        ((_, before, after),) = ops
+        return 1 + (len(after or before or b"") >> 10)
     if isinstance(ops, NewRows):
         return len(ops) + (sum(map(len, ops.rows)) >> 10)
     size = 0
