@@ -19,12 +19,14 @@ from typing import Any, Final
 import typer
 
 from tcsql import errors, sources
+from tcsql.access.scopes import OPERATIONS
 from tcsql.cli.app import EXIT_CODES, app
 from tcsql.configuration import reference
 from tcsql.engine.query import AggregateFunction, Operator
 from tcsql.engine.values import ClientValue, ColumnType, Kind
 from tcsql.errors import CallerError, OperatorError, RetryLater, TCSQLError
 from tcsql.http.names import ORDERS
+from tcsql.http.exposition import FAMILIES, PROCESS
 from tcsql.http.openapi import OPERATOR_MEANINGS, openapi
 from tcsql.http.parameters import COMMANDS, PARAMETERS, READS
 from tcsql.http.paths import PATHS
@@ -50,6 +52,7 @@ def pages() -> dict[str, str]:
         "operators.md": operators_page(),
         "errors.md": errors_page(),
         "types.md": types_page(),
+        "metrics.md": metrics_page(),
     }
     return {name: _HEAD + text.rstrip() + "\n" for name, text in made.items()}
 
@@ -260,6 +263,9 @@ def http_page() -> str:
         ("The machine-readable form of this page is `/openapi.json` of a running server. "
         "How to use it: [the guide](../guide.md). What is answered when a request is refused: [errors](errors.md)."),
         "## Paths", table(["path", "methods", "what"], paths),
+        "## Operations", ("What a request is, and the scope that its [key](../keys.md) needs for it. "
+        "`admin` holds all scopes; a key that is limited to tables may not do what concerns all of them."),
+        table(["operation", "scope", "by setting", "concerns all tables"], _operations()),
         "## Commands", "The parameter `command` of a request to `/`.",
         table(["command", "", "takes"], takes),
         "## Parameters", table(["parameter", "meaning", "default", "commands", "example"], parameters),
@@ -269,6 +275,18 @@ def http_page() -> str:
         "## Replies", table(["reply", "members"], replies),
         "## Headers of a reply", table(["header", "what"], headers),
     ])  # fmt: skip
+
+
+def _operations() -> list[list[str]]:
+    return [
+        [
+            _code(operation.name),
+            "the token of a source" if operation.by_token else _code(operation.needs or "open"),
+            _code(operation.setting),
+            "yes" if operation.whole else "",
+        ]
+        for operation in OPERATIONS.values()
+    ]
 
 
 def _summaries(methods: dict[str, Any]) -> Iterator[str]:
@@ -414,6 +432,22 @@ def types_page() -> str:
         "## Kinds", table(["kind", "values"], kinds),
         ("Values that come from a dump of MySQL are kept as MySQL prints them and never refused; the checks are for "
         "clients."),
+    ])  # fmt: skip
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------
+
+
+def metrics_page() -> str:
+    rows = [[_code(family.name), family.kind, ", ".join(map(_code, family.labels)), family.meaning]
+            for family in FAMILIES.values()]  # fmt: skip
+    return "\n\n".join([
+        "# Metrics",
+        ("`GET /metrics` in the text format of Prometheus 0.0.4; OpenMetrics when `Accept` asks for it. It needs the scope "
+        "of `metrics_scope` (`admin`). Values of labels are names of operations, error codes, tables, indexes and "
+        "sources, never anything that a client sends. What to watch: [operations](../operations.md#metrics)."),
+        table(["metric", "kind", "labels", "meaning"], rows),
+        "## Of the process", "By prometheus_client: " + ", ".join(map(_code, PROCESS)) + ".",
     ])  # fmt: skip
 
 

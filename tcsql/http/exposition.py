@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from tcsql.metrics import Histogram
 
@@ -117,6 +118,8 @@ PROCESS: Final = (
     "process_max_fds",
 )
 
+_OPEN: Final = "application/openmetrics-text"
+
 
 @dataclass(slots=True)
 class Steps:
@@ -184,7 +187,14 @@ def _bounds(steps: Steps) -> Iterable[tuple[str, int]]:
     yield "+Inf", steps.count
 
 
+def _open_text(collected: _Collected) -> bytes:
+    text: bytes = openmetrics.generate_latest(collected)  # type: ignore[no-untyped-call]  # as it comes
+    return text
+
+
 def encoded(figures: Figures, accept: str = "") -> tuple[str, bytes]:
     """The media type and the text; ``accept``: the header, which may ask for OpenMetrics."""
-    encoder, media_type = choose_encoder(accept)
-    return media_type, encoder(_Collected(figures))
+    # not prometheus_client's own choice: it raises ValueError for a version that it cannot read
+    if _OPEN in accept.lower():
+        return f"{_OPEN}; version=1.0.0; charset=utf-8", _open_text(_Collected(figures))
+    return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(_Collected(figures))
