@@ -286,6 +286,25 @@ def test_what_concerns_all_tables_is_not_for_a_key_that_is_limited_to_some(tmp_p
         assert orjson.loads(world.document("/ready", partial).body) == {"ready": True}
 
 
+def test_writes_by_get_need_a_key_that_may_write(tmp_path: Path) -> None:
+    with worlds(tmp_path, get_writes=True) as (world,):
+        assert world.post("command=sql", {"sql": SQL}).status == 200
+        reader, writer = key(scopes={Scope.READ}), key("notes", scopes={Scope.WRITE}, filters=(("notes", "n:NUMEQ:1"),))
+        for query in (
+            b"command=insert&table=notes&rows=[{%22id%22:1,%22n%22:1}]",
+            b"command=delete&table=notes&where=n:STRINC:command=select&all=1",
+            b"command=update&table=notes&all=1&set={%22n%22:1}",
+        ):
+            assert error_of(world.get(query, ANONYMOUS)) == (401, "unauthorized")
+            assert error_of(world.get(query, reader)) == (403, "forbidden")
+            assert world.get(query, writer).status == 200
+        assert error_of(world.get(b"command=sql&sql=DROP+TABLE+notes", writer)) == (403, "forbidden")
+        assert (
+            error_of(world.get(b"command=insert&table=notes&rows={%22id%22:2,%22n%22:2}", writer))[1] == "row_forbidden"
+        )
+        assert set(world.rows("notes")) == {"1"}
+
+
 # --- callers --------------------------------------------------------------------------------------------------
 
 
