@@ -168,7 +168,9 @@ class Server:
         self._maintenance: asyncio.Task[None] | None = None
         metrics = Metrics()
         self._metrics = metrics
-        self._stalls = StallMeter(lambda: sum(metrics.requests.values()) + self.api.known.hits)
+        self._stalls = StallMeter(
+            lambda: sum(metrics.requests.values()) + self.api.known.hits + self.api.published.hits
+        )
         guard = Guard(settings, str(listener.getsockname()[0]))
         self.api = Api(
             settings,
