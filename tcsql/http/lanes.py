@@ -43,6 +43,8 @@ MOST_KNOWN_BYTES: Final = 2_048
 #: Lengths of bodies for which the head is kept, 0.3 KB each.
 MOST_PAGE_HEADS: Final = 4_096
 _SWEEP_S: Final = 1.0
+#: Connections that are looked at before others have their turn: 0.1 ms, and 30 us for each that is cut.
+_SWEPT_A_TURN: Final = 500
 
 Blocks = dict[bytes, Block | None]
 #: Stands for a block that nobody has looked at.
@@ -141,16 +143,24 @@ class Lanes:
         return self._connections
 
     async def sweep(self) -> None:
-        """Look at deadlines and tidy up, once a second until cancelled."""
+        """Look at deadlines and tidy up, once a second until cancelled; others get their turn in between."""
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self.tidy(time.monotonic())
+            last_s, self.now_s = self.now_s, time.monotonic()
+            connections = list(self._connections)
+            for start in range(0, len(connections), _SWEPT_A_TURN):
+                self.deadlines.sweep(connections[start : start + _SWEPT_A_TURN], last_s)
+                await asyncio.sleep(0)
+            self._forget_old()
 
     def tidy(self, now_s: float) -> None:
-        """One sweep."""
+        """One sweep at once."""
         last_s, self.now_s = self.now_s, now_s
-        self.api.metrics.connections_open = len(self._connections)
         self.deadlines.sweep(list(self._connections), last_s)
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        self.api.metrics.connections_open = len(self._connections)
         self.guard.rates.forget()
         self.api.known.forget_stale()
         self.api.published.forget_stale()
