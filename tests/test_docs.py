@@ -15,7 +15,7 @@ from tcsql.settings import OPTIONS
 from tests import shell_examples
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -86,22 +86,6 @@ def test_links_inside_the_repository_lead_somewhere(path: Path) -> None:
         assert target.exists(), f"{link} leads nowhere"
         if anchor:
             assert anchor in anchors(target), f"{link}: no such heading"
-
-
-def test_every_test_that_a_promise_names_exists() -> None:
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / "promises.md").read_text(encoding="utf-8"))
-    assert named
-    for file, function in named:
-        path = ROOT / "tests" / file
-        assert path.exists(), file
-        assert re.search(rf"^\s*(?:async )?def {function}\(|^{function} = ", path.read_text(), re.MULTILINE), function
-
-
-def test_every_kept_promise_names_a_test() -> None:
-    kept = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8").split("## Not yet")[0]
-    rows = [line for line in kept.splitlines() if line.startswith("| ") and not line.startswith("| id ")]
-    assert rows
-    assert not [row for row in rows if "::test_" not in row]
 
 
 def test_the_functions_to_read_first_exist() -> None:
