@@ -282,6 +282,7 @@ def test_too_few_descriptors_are_a_clear_refusal(tmp_path: Path, monkeypatch: py
 WALL_CLOCKS = {
     "tcsql/storage/options.py": "CURRENT_TIMESTAMP of columns, as MySQL",
     "tcsql/stalls.py": "when a stall was, for people",
+    "tcsql/http/slow.py": "when a slow read was, for people",
     "tcsql/logs.py": "the time of a line of the log",
     "tcsql/audit.py": "the time of a line of the audit log",
     "tcsql/cli/key.py": "the dates of keys, which are days",
