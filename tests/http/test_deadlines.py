@@ -27,8 +27,8 @@ LINES = "Content-Type: application/x-ndjson"
 
 @pytest.fixture(scope="module", params=LANES)
 def strict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server that waits a second for everything but the next request, and then wants 100 KB a second."""
-    flags = ("--header-s", "1", "--body-s", "1", "--body-rate", "100000", "--keepalive-s", "30")
+    """A server that waits a second for everything but the next request, and then wants 20 KB a second."""
+    flags = ("--header-s", "1", "--body-s", "1", "--body-rate", "20000", "--keepalive-s", "30")
     with serving(tmp_path_factory.mktemp("strict") / "data", *flags, *LANES[request.param]) as running:
         running.sql("CREATE TABLE t (id INT PRIMARY KEY, text VARCHAR(1000))")
         yield running
@@ -105,7 +105,7 @@ def dripping_after_refusal(server: Running) -> Told:
 
 def steady_body(server: Running) -> Told:
     line = b'{"id":7,"text":"' + b"x" * 900 + b'"}\n'
-    request = post("command=insert&table=t", line * 800, LINES)  # 0.7 MB in 3.5 s: twice the rate
+    request = post("command=insert&table=t", line * 800, LINES)  # 0.7 MB in 3.5 s: ten times the rate
     began = time.monotonic()
     with closing(Wire(server)) as wire:
         for start in range(0, len(request), 20_000):
@@ -119,7 +119,7 @@ def steady_reader(server: Running) -> Told:
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         wire.send(PAGE * 8)
         began = time.monotonic()
-        while time.monotonic() < began + 4:  # 200 KB a second, twice what is wanted
+        while time.monotonic() < began + 4:  # 200 KB a second, ten times what is wanted
             wire._held += wire.socket.recv(20_000)
             time.sleep(0.1)
         sizes = {len(wire.reply()[1]) for _ in range(8)}
