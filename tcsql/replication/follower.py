@@ -89,7 +89,7 @@ class Follower(KnownSource):
             self.counts.reconnects += 1
             if time.monotonic() - began > _LONGEST_PAUSE_S and self.state == "away":
                 pause_s = _FIRST_PAUSE_S
-            await self._pause(pause_s * (1 + random.random()))  # noqa: S311  # jitter, nothing secret
+            await self._pause(pause_s * (1 + random.random()))  # noqa: S311  # jitter, nothing secret  # nosec B311
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _pause(self, seconds: float) -> None:

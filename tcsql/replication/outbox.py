@@ -73,9 +73,9 @@ class OutboxSource(SqlSession):
     def __init__(self, settings: SourceSettings, base: Path | None, wait: Wait) -> None:
         super().__init__(settings, base, wait)
         self._outbox = outbox = quote_name(settings.outbox)
-        self._sql_anything = f"SELECT EXISTS(SELECT 1 FROM {outbox}),{_CLOCK}"  # noqa: S608  # the name is quoted
-        self._sql_notes = f"SELECT seq,tab,op,pk FROM {outbox} ORDER BY seq LIMIT {MOST_NOTES}"  # noqa: S608  # the same
-        self._sql_beat = f"INSERT INTO {outbox} (tab,op,pk) VALUES ('','H',{_CLOCK})"  # noqa: S608  # the same
+        self._sql_anything = f"SELECT EXISTS(SELECT 1 FROM {outbox}),{_CLOCK}"  # noqa: S608  # the name is quoted  # nosec B608
+        self._sql_notes = f"SELECT seq,tab,op,pk FROM {outbox} ORDER BY seq LIMIT {MOST_NOTES}"  # noqa: S608  # the same  # nosec B608
+        self._sql_beat = f"INSERT INTO {outbox} (tab,op,pk) VALUES ('','H',{_CLOCK})"  # noqa: S608  # the same  # nosec B608
         self._wiring = Wiring(settings.outbox, doorbell=bool(settings.doorbell))
         self._tokens = 0
         self._token = b""
@@ -238,7 +238,7 @@ class OutboxSource(SqlSession):
 
     def _delete(self, seqs: Sequence[int]) -> None:
         """Delete exactly these rows, which were seen; all or nothing."""
-        head = f"DELETE FROM {self._outbox} WHERE seq BETWEEN"  # noqa: S608  # the name is quoted
+        head = f"DELETE FROM {self._outbox} WHERE seq BETWEEN"  # noqa: S608  # the name is quoted  # nosec B608
         deletes = [f"{head} {first} AND {last} ORDER BY seq LIMIT {last - first + 1}" for first, last in runs_of(seqs)]
         for at in range(0, len(deletes), _DELETES_AT_ONCE):
             self._delete_together(deletes[at : at + _DELETES_AT_ONCE])

@@ -102,7 +102,7 @@ class SqlSession:
         connection = self.connection
         connection.query("START TRANSACTION")
         try:
-            connection.query(f"SELECT 1 FROM {quote_name(followed.name)} LIMIT 0")  # noqa: S608  # the name is quoted
+            connection.query(f"SELECT 1 FROM {quote_name(followed.name)} LIMIT 0")  # noqa: S608  # the name is quoted  # nosec B608
         except SourceFault as error:
             connection.query("ROLLBACK")  # else the next poll would be in this transaction, with its snapshot
             if error.extra.get("errno") == _NO_TABLE:

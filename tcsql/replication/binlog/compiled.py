@@ -187,6 +187,6 @@ class _Writer:
             f"        append(({''.join(f'{value}, ' for value in self._values)}))\n    return at, 0\n"
         )
         space: dict[str, Any] = dict(self._names)
-        exec(text, space)  # noqa: S102  # made of numbers and names of this module, see above
+        exec(text, space)  # noqa: S102  # made of numbers and names of this module, see above  # nosec B102
         loop: Loop = space["loop"]
         return loop
