@@ -44,7 +44,7 @@ def judged(packages: Sequence[dict[str, Any]] | None) -> tuple[int, list[str]]:
         package["name"] for package in packages or () if "vulns" not in package and package["name"] != _OURSELVES
     ]
     lines = [
-        f"{package['name']} {package['version']}: {found['id']}; without it: {', '.join(found['fix_versions']) or 'none'}"
+        f"{package['name']} {package['version']}: {found['id']}; without it: {' '.join(found['fix_versions']) or '?'}"
         for package in known
         for found in package["vulns"]
     ]
