@@ -223,7 +223,7 @@ class Server:
             if adopted:
                 self._audit.note("schema", SERVER, did=list(did(adopted)), lsn=store.lsn)
             await self._forget_sources(store)
-            self.api.published.check(store.database)
+            self.api.published.check(store.database, {table.name for each in self._sources for table in each.tables})
             self._open(store)
             await serving
         except _Interrupted:

@@ -16,7 +16,7 @@ the decision. So a reply is the same for everybody, and a cache may keep it when
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from tcsql.engine.database import Database
@@ -211,10 +211,11 @@ class Publications:
         #: Replies that a cache keeps must not be taken for those to a page of another origin.
         self._varies = bool(settings.cors_origins)
 
-    def check(self, database: Database) -> None:
+    def check(self, database: Database, followed: Collection[str] = ()) -> None:
         """Look at every query before the server serves; raises SetupError, and warns of what is not as it should be.
 
-        A table that is not there may come later: from a source, or by a statement.
+        A table that is not there may come later: from a source, or by a statement. Tables that are ``followed`` are
+        changed elsewhere, and what does not fit them any more must not keep a server from starting again.
         """
         for name, query in self.queries.items():
             try:
@@ -222,6 +223,11 @@ class Publications:
             except UnknownTable as error:
                 query.fault = error.message
                 logger.warning("published query %s is not answered yet: %s", name, error.message)
+            except SetupError as error:
+                if query.draft.table not in followed:
+                    raise
+                query.fault = error.message
+                logger.warning("published query %s is not answered: %s", name, error.message)
 
     def find(self, name: str) -> PublishedQuery:
         """The query of that name; raises NotFound."""
@@ -341,7 +347,10 @@ def _status(query: PublishedQuery, database: Database) -> dict[str, Any]:
         "too_costly": query.too_costly,
     }
     try:
-        return entry | {"ready": True, "scans": query.plan_scans(database)}
+        scanning = query.plan_scans(database)
+        if scanning and published.strict:
+            return entry | {"ready": False, "scans": True, "why": "no index serves it, and it is strict"}
+        return entry | {"ready": True, "scans": scanning}
     except (UnknownTable, SetupError) as error:
         return entry | {"ready": False, "why": error.message}
 

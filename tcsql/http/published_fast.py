@@ -29,6 +29,7 @@ MOST_SIZES: Final = 256
 MOST_BYTES: Final = 1_024
 _DIGITS: Final = 18
 _ZERO: Final = ord("0")
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _DATE: Final = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Check = Callable[[bytes], bool]
@@ -298,8 +299,7 @@ def _check_of(place: Place) -> Check | None:
         case "text":
             return lambda value: value.isalnum() and low <= len(value) <= high
         case "choice":
-            members = frozenset(member.encode() for member in place.members if member.isascii() and member.isalnum())
-            return members.__contains__
+            return frozenset(_own_words(place)).__contains__
         case "date":
             return _is_date
         case _:
@@ -307,7 +307,14 @@ def _check_of(place: Place) -> Check | None:
 
 
 def _is_plain(place: Place) -> bool:
-    return place.type != "date" and (place.default is None or place.default.encode().isalnum())
+    if place.type == "date" or not all(map(bytes.isalnum, _own_words(place))):
+        return False
+    return place.default is None or place.default.encode().isalnum()
+
+
+def _own_words(place: Place) -> list[bytes]:
+    """The choices that mean themselves in a URL."""
+    return [member.encode() for member in place.members if _UNRESERVED.fullmatch(member)]
 
 
 def _is_date(value: bytes) -> bool:

@@ -14,7 +14,7 @@ from tcsql.engine.database import Database
 from tcsql.engine.query import Operator, Select
 from tcsql.errors import SetupError, TCSQLError, UnknownTable
 from tcsql.http import render
-from tcsql.http.published import PublishedQuery
+from tcsql.http.published import Publications, PublishedQuery
 from tcsql.http.published_query import Template, draft_of
 from tcsql.published.options import published_of
 from tcsql.settings import Settings
@@ -343,6 +343,22 @@ def test_a_table_that_changes_is_read_anew(database: Database) -> None:
     assert query.fast.body(b"n=5") is None
     with pytest.raises(SetupError):
         query.template(own)
+
+
+def test_a_table_that_is_changed_elsewhere_keeps_no_server_from_starting(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = (
+        '[published.gone]\nquery = "table=posts&where=gone:NUMEQ:1"\n'
+        '[published.slow]\nquery = "table=posts&where=title:STRINC:a"\nstrict = true'
+    )
+    for each in published_of(text):
+        publications = Publications([each], Settings())
+        with pytest.raises(SetupError):
+            publications.check(database)
+        publications.check(database, {"posts"})
+        assert f"published query {each.name} is not answered: " in caplog.text
+        assert publications.status(database)[0]["ready"] is False
 
 
 def test_rows_of_the_short_way_are_counted(database: Database) -> None:
