@@ -4,7 +4,7 @@ Refuses rather than guesses: what cannot be read is StoreDamaged with the table 
 StoreNewer before SQLite has touched the file, and a write-ahead log that breaks off before its end is told from
 one that was merely torn by a crash. Nothing is written before everything has been read.
 
-Cost: 0.25 us a row to read, the rest is the engine's (sorting, not inserting).
+Cost: 0.3 us a row to check the pages and 0.25 to read it, the rest is the engine's (sorting, not inserting).
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def load(file: StoreFile, database: Database, progress: Progress | None) -> Reco
     Raises StoreDamaged, and SetupError when rows would be forgotten because only schemas are kept.
     """
     with judging("the store cannot be read"), _collector_paused():
+        _require_sound(file)
         counts = {table_id: _count(file, table_id) for table_id in file.tables}
         total = sum(counts.values())
         if total and not file.rows_kept:
@@ -94,6 +95,16 @@ def begin(file: StoreFile) -> NoSpace | None:
     except TCSQLError as error:
         raise SetupError(error.message, error.hint) from error
     return None
+
+
+def _require_sound(file: StoreFile) -> None:
+    """Refuse trees that do not fit together: a page that counts fewer rows than it holds would lose them unnoticed.
+
+    Cost: 0.3 us a row.
+    """
+    found = file.connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != ("ok",):
+        raise damaged(f"the store's file is damaged: {found[0] if found else 'nothing can be read'}")
 
 
 def _notes(file: StoreFile) -> tuple[str, ...]:
