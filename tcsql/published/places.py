@@ -81,7 +81,8 @@ class Place:
         return TYPES[self.type].schema(self) | ({} if self.default is None else {"default": self._plain_default()})
 
     def _plain_default(self) -> Any:
-        return int(self.default or "") if self.type == "int" else self.default
+        numbers: Mapping[str, Callable[[str], Any]] = {"int": int, "number": float}
+        return numbers.get(self.type, str)(self.default or "")
 
 
 class Type(NamedTuple):

@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from openapi_spec_validator import validate
 
 from tcsql.engine.change import Upsert
 from tcsql.engine.database import Database
 from tcsql.engine.query import Operator, Select
 from tcsql.errors import SetupError, TCSQLError, UnknownTable
 from tcsql.http import render
+from tcsql.http.openapi import openapi
 from tcsql.http.published import Publications, PublishedQuery
 from tcsql.http.published_query import Template, draft_of
 from tcsql.published.options import published_of
@@ -369,6 +371,24 @@ def test_rows_of_the_short_way_are_counted(database: Database) -> None:
     rows = sum(len(json.loads(body)["rows"]) for body in bodies if body is not None)
     assert query.fast.harvest() == rows > 0
     assert query.fast.harvest() == 0
+
+
+def test_the_description_of_every_type_is_valid_openapi(database: Database) -> None:
+    defaults = ["{i:int(1..9)=5}", "{n:number(0..9)=1.5}", "{t:text(9)=x}", "{c:choice(a|b)=b}", "{d:date=2026-01-01}",
+                "{l:ints(1..9)=1,2}", "{w:words(1..9)=a b}"]  # fmt: skip
+    wheres = [
+        f"where={'id:NUMOREQ' if 'ints' in place else 'title:STROR' if 'words' in place else 'title:STRINC'}:{place}"
+        for place in defaults
+    ]
+    queries = {"rows": "&".join(["table=posts", *wheres]), "count": "table=posts&type=count", "none": "table=later"}
+    text = "".join(f"[published.{name}]\nquery = '{query}'\n" for name, query in queries.items())
+    publications = Publications(published_of(text), Settings())
+    publications.check(database)
+    document = openapi(Settings(), publications.described())
+    validate(document)
+    rows = document["paths"]["/q/rows"]["get"]
+    assert [each["schema"]["default"] for each in rows["parameters"][:4]] == [5, 1.5, "x", "b"]
+    assert "Count" in str(document["paths"]["/q/count"]["get"]["responses"]["200"])
 
 
 def test_the_draft_needs_no_table() -> None:
