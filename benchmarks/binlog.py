@@ -57,7 +57,7 @@ def theirs(server: MariaDB, file: str, database: str) -> tuple[int, int]:
     from pymysqlreplication.event import XidEvent  # noqa: PLC0415  # the same
     from pymysqlreplication.row_event import RowsEvent  # noqa: PLC0415  # the same
 
-    settings: dict[str, Any] = {"unix_socket": server.socket, "user": "root", "passwd": ""}
+    settings: dict[str, Any] = {"unix_socket": server.socket, "user": "root", "password": ""}
     stream = BinLogStreamReader(
         connection_settings=settings, server_id=77, log_file=file, log_pos=4, resume_stream=True, blocking=False,
         only_schemas=[database],

@@ -73,6 +73,7 @@ PURE = (
     *(f"tcsql.replication.binlog.{name}" for name in ("payload", "prepared", "stream", "rowsevent", "tables")),
     *(f"tcsql.replication.binlog.{name}" for name in ("tablemap", "fitting", "slots", "values", "charsets", "partial")),
     *(f"tcsql.replication.binlog.{name}" for name in ("temporal", "numbers", "jsontext", "mariadbtypes", "gather")),
+    *(f"tcsql.replication.binlog.{name}" for name in ("packets", "charsetdata", "faults")),
     *(f"tcsql.http.{name}" for name in ("grammar", "names", "parameters", "render", "bodies")),
     *(f"tcsql.http.{name}" for name in ("published_query", "published_operands", "published_fast")),
 )

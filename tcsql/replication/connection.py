@@ -91,6 +91,21 @@ class _Wire(_Driver):
             reader.feed(bytes(space[:size]))
         return reader.results
 
+    def send(self, command: int, payload: bytes) -> None:
+        """One command of the protocol. Raises OSError, the driver's errors."""
+        self._execute_command(command, payload)  # type: ignore[attr-defined]  # not in the stubs
+
+    def receive(self, wait_s: float) -> bytes:
+        """Bytes of the answer as they have come; b"" when none have within that time. Raises OSError."""
+        self._sock.settimeout(wait_s)
+        try:
+            size = self._sock.recv_into(self._space)
+        except TimeoutError:
+            return b""
+        if not size:
+            raise ConnectionResetError("the server has ended the connection")
+        return bytes(self._space[:size])
+
     def greet(self, sock: socket.socket) -> None:
         """Sign in over a connected socket: the driver's own way leaks the socket of a refused connection."""
         self._secure = sock.family == socket.AF_UNIX  # a password may be sent as it is
@@ -146,6 +161,26 @@ class Connection:
         except (pymysql.Error, OSError) as error:
             self.close()
             raise fault_of(error, self.address) from None
+
+    def send(self, command: int, payload: bytes) -> None:
+        """One command of the protocol whose answer ``receive`` gives; no statement can follow. Raises SourceAway."""
+        try:
+            self._wire.send(command, payload)
+        except (pymysql.Error, OSError) as error:
+            self.close()
+            raise fault_of(error, self.address) from None
+
+    def receive(self, wait_s: float) -> bytes:
+        """Bytes that have come, b"" for none within ``wait_s``; packets are up to the caller. Raises SourceAway."""
+        try:
+            return self._wire.receive(wait_s)
+        except OSError as error:
+            self.close()
+            raise fault_of(error, self.address) from None
+
+    def fault(self, error: ServerError) -> SourceAway | SourceFault:
+        """What a server has answered to a command, as ours."""
+        return _fault(error.number, error.text, self.address)
 
     def literal(self, value: int | float | str | bytes | None) -> str:
         """The value as SQL text."""

@@ -12,7 +12,10 @@ _NUMBERS: Final = frozenset(["position", "since_position"])
 
 
 class Place(NamedTuple):
-    """``file``, ``position``: what stands before them is done; ``gtids``: the same by names, "" for a log without.
+    """``file``, ``position``: what stands before them is done; ``gtids``: the same by names.
+
+    With ``gtids``, which have to be all that there are, reading goes on at any server that has them; with "" at this
+    server alone, by its file.
 
     ``since…``: where to begin to read, as far as that is earlier: an XA transaction was prepared there and has not
     ended yet. What is done is not told again, but its rows are needed when it commits.

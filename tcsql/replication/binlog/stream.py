@@ -91,6 +91,7 @@ class Parser:
     ) -> None:
         self._done, self._start = place, place.start
         self._file, self._position = place.start.file, place.start.position
+        #: None where the place has no names: those that come would be a part of all, and servers send the others again.
         self._gtids: MariadbGtids | MysqlGtids | None = None
         self._format: Format | None = None
         self._has_checksums = has_checksums
@@ -123,7 +124,7 @@ class Parser:
     def place(self) -> Place:
         """Where all is that was handed out up to the last ``Commit``."""
         since = self._prepared.since()
-        gtids = self._done.gtids if self._gtids is None else str(self._gtids)
+        gtids = self._done.gtids if self._gtids is None else str(self._gtids)  # the first until the log has begun
         here = Place(self._done.file, self._done.position, gtids)
         return here if since is None else Place(*here[:3], *since[:3])
 
@@ -132,7 +133,7 @@ class Parser:
         if is_format(event):
             header_of(event)
             self._format = format_of(event)
-            if self._gtids is None:
+            if self._gtids is None and self._done.gtids:
                 kind = MariadbGtids if self._is_mariadb else MysqlGtids
                 self._gtids = kind(self._done.gtids)
             self._rows.is_mariadb = self._is_mariadb
@@ -199,8 +200,7 @@ class Parser:
         if self._named is not None:
             raise broken("a transaction begins within another")
         self._named = named
-        if named.gtid:
-            assert self._gtids is not None
+        if named.gtid and self._gtids is not None:
             self._is_repeated = self._gtids.has(named.gtid)
         else:
             self._is_repeated = bool(self._done.file) and self._done.is_behind(self._file, self._position)
@@ -251,8 +251,7 @@ class Parser:
         self._forget()
         if is_repeated:
             return _NONE
-        if named.gtid:
-            assert self._gtids is not None
+        if named.gtid and self._gtids is not None:
             self._gtids.add(named.gtid)
         self._done = self._done._replace(file=self._file, position=self._position)
         return (Commit(named.gtid, header.timestamp_s, is_whole),)

@@ -191,8 +191,6 @@ def record(server: MariaDB, name: str, tables: tuple[str, ...], write: Write) ->
         [(before,)] = at.query(f"SELECT {gtids}")
         write(at)
         [(after,)] = at.query(f"SELECT {gtids}")
-        if at.is_mysql:
-            [(after,)] = at.query("SELECT GTID_SUBTRACT(%s, %s)", (after, before))
         at.query("SET SESSION time_zone = '+00:00'")
         expected = at.expected()
         with reading(server.connect, database) as cursor:
@@ -201,7 +199,8 @@ def record(server: MariaDB, name: str, tables: tuple[str, ...], write: Write) ->
         told: dict[str, Any] = {
             "server": version,
             "database": database,
-            "gtids": after,
+            "before": "".join(before.split()),
+            "gtids": "".join(after.split()),
             "tables": [asdict(each.table) for each in expected.values()],
             "rows": rows,
         }
@@ -217,6 +216,8 @@ class Recording:
         self.name = name
         self.data = gzip.decompress((HERE / f"{name}.log.gz").read_bytes())
         told = orjson.loads(gzip.decompress((HERE / f"{name}.json.gz").read_bytes()))
+        #: Names of all transactions when it began, and when it ended.
+        self.before: str = told["before"]
         self.gtids: str = told["gtids"]
         self.rows: dict[str, list[dict[str, Any]]] = told["rows"]
         self.tables = {(told["database"], table["name"]): _expected(table) for table in told["tables"]}

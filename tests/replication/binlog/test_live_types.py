@@ -7,6 +7,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from pymysqlreplication import BinLogStreamReader
+from pymysqlreplication.row_event import UpdateRowsEvent, WriteRowsEvent
 
 from tcsql.replication.binlog.charsets import charset_of, text_of, texts_of, width_of
 from tests.mariadb import MariaDB
@@ -168,3 +170,48 @@ def test_halves_of_surrogate_pairs_come_as_select_gives_them_through_the_outbox(
     with Logged(mariadb_log, table) as at:
         at.query("INSERT INTO t VALUES (1, X'D83DDE000041', X'0000D83D')")
         assert at.read().rows["t"] == {(1,): {"id": 1, "a": "??????A", "b": "???"}}
+
+
+@pytest.mark.filterwarnings("ignore:'db' is deprecated:DeprecationWarning")
+def test_another_reader_of_logs_says_the_same_where_it_is_right(log_server: MariaDB) -> None:
+    """mysql-replication, on types that it reads correctly: integers, exact numbers, plain texts and moments."""
+    table = """CREATE TABLE t (id BIGINT PRIMARY KEY, a TINYINT, b SMALLINT UNSIGNED, c MEDIUMINT, d BIGINT UNSIGNED,
+        e DECIMAL(20,5), f DOUBLE, g VARCHAR(80), h TEXT, i DATETIME(6), j DATE, k ENUM('x','y','z'))"""
+    random = Random(11)
+    with Logged(log_server, table) as at:
+        rows = [
+            (
+                *(number, random.randrange(-128, 128), random.randrange(65536), random.randrange(-(2**23), 2**23)),
+                *(random.randrange(2**64), Decimal(random.randrange(-(10**19), 10**19)).scaleb(-5), random.random()),
+                *(
+                    "ü漢😀" * random.randrange(9),
+                    None if number % 3 else "text " * number,
+                    f"2020-02-03 04:05:06.{number + 1:06}",
+                ),
+                *(f"{1000 + number}-12-31", random.choice("xyz")),
+            )
+            for number in range(300)
+        ]
+        at.many(f"INSERT INTO t VALUES ({','.join(['%s'] * 12)})", rows)
+        at.query("UPDATE t SET a = NULL WHERE id % 2")
+        ours = at.read().rows["t"]
+        theirs: dict[int, dict[str, Any]] = {}
+        stream = BinLogStreamReader(
+            connection_settings={"unix_socket": log_server.socket, "user": "root", "password": ""},
+            server_id=77, log_file=at.file, log_pos=4, resume_stream=True, only_schemas=[at.database],
+            only_events=[WriteRowsEvent, UpdateRowsEvent],
+        )  # fmt: skip
+        try:
+            for event in stream:
+                for row in event.rows:
+                    values = row.get("after_values") or row["values"]
+                    theirs[values["id"]] = values
+        finally:
+            stream.close()
+        assert len(ours) == 300
+        for number, row in theirs.items():
+            shown = {
+                name: value if isinstance(value, (int, float, type(None))) else str(value)
+                for name, value in row.items()
+            }
+            assert ours[number,] == shown
