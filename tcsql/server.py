@@ -182,7 +182,7 @@ class Server:
             audit=audit,
             published=published,
         )
-        self._lanes = Lanes(self.api, settings, listener, tls)
+        self._lanes = Lanes(self.api, settings, None if tls is not None else listener)
         self._stalls.on_tick = Sampler(lambda: self._lanes.connections, metrics.known_sample).tick
         config = uvicorn.Config(
             create_app(self.api),
@@ -198,7 +198,7 @@ class Server:
             timeout_keep_alive=settings.keepalive_s,
             timeout_graceful_shutdown=settings.drain_s,
         )
-        self._uvicorn = Listening(config, tls, settings.header_s)
+        self._uvicorn = Listening(config, self._lanes, tls, settings.header_s)
 
     async def serve(self) -> None:
         """Everything, in order; returns when the store is closed."""

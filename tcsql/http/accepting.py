@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -22,20 +23,12 @@ MOST_A_TURN: Final = 256
 
 
 class Accepting:
-    """The rest of a listener's queue. ``handshake_s``: longest time for a handshake of TLS."""
+    """The rest of a listener's queue."""
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        protocol: Callable[[], asyncio.BaseProtocol],
-        tls: ssl.SSLContext | None = None,
-        handshake_s: float = 10.0,
-    ) -> None:
+    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         listener.setblocking(False)
         self._listener = listener
         self._protocol = protocol
-        self._tls = tls
-        self._handshake_s = handshake_s if tls is not None else None
         self._is_due = False
         self._under_way: set[asyncio.Task[object]] = set()
 
@@ -54,10 +47,7 @@ class Accepting:
             except OSError:  # none waits; or no descriptor is left, or the server stops: the loop sees to those
                 return
             connection.setblocking(False)
-            made = loop.connect_accepted_socket(
-                self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=self._handshake_s
-            )
-            task = loop.create_task(made)
+            task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
             self._under_way.add(task)
             task.add_done_callback(self._done)
 
@@ -65,3 +55,68 @@ class Accepting:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # the client has gone again: nothing to tell anybody
+
+
+class Handshakes:
+    """All connections of a listener that speaks TLS.
+
+    A connection is not known to anybody else until its handshake is over, which a client may draw out for
+    ``handshake_s`` with a descriptor of ours in its hand. So they are accepted and counted here: ``admits`` is asked
+    with the address, how many handshakes are under way from there, and how many in all; who is not admitted is closed.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.BaseProtocol],
+        tls: ssl.SSLContext,
+        handshake_s: float,
+        admits: Callable[[str, int, int], bool],
+    ) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._protocol = protocol
+        self._tls = tls
+        self._handshake_s = handshake_s
+        self._admits = admits
+        self._from: Counter[str] = Counter()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(listener.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._loop.remove_reader(self._listener.fileno())
+
+    async def wait_closed(self) -> None:
+        """As servers of asyncio; handshakes that are under way are nobody's to wait for."""
+        for task in self._under_way:
+            task.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(MOST_A_TURN):
+            try:
+                connection, address = self._listener.accept()
+            except OSError:  # none waits, or no descriptor is left
+                return
+            host = str(address[0])
+            if not self._admits(host, self._from[host], len(self._under_way)):
+                connection.close()
+                continue
+            connection.setblocking(False)
+            self._from[host] += 1
+            task = self._loop.create_task(self._shake(connection, host))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _shake(self, connection: socket.socket, host: str) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=self._handshake_s
+            )
+        except OSError:
+            pass  # not TLS, too slow, or gone; the loop has closed it, and there is nothing to tell anybody
+        finally:
+            self._from[host] -= 1
+            if not self._from[host]:
+                del self._from[host]

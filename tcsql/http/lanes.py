@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -52,20 +51,13 @@ UNSEEN: Final = Block(keeps_alive=False)
 
 
 class Lanes:
-    """One server's; ``listener`` and ``tls`` are given when connections that wait are to be accepted many at a time."""
+    """One server's; ``listener`` is given when connections that wait are to be accepted many at a time."""
 
-    def __init__(
-        self,
-        api: Api,
-        settings: Settings,
-        listener: socket.socket | None = None,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, api: Api, settings: Settings, listener: socket.socket | None = None) -> None:
         self.api = api
         self.guard = api.guard
         self.accepting: Accepting | None = None
         self._listener = listener
-        self._tls = tls
         self.fast = settings.fast_lane
         self.most_known_bytes = min(MOST_KNOWN_BYTES, settings.max_url_bytes, settings.max_header_bytes)
         self.deadlines = Deadlines(settings)
@@ -74,7 +66,6 @@ class Lanes:
         self.refused = 0
         self._max_connections = settings.max_connections
         self._most_from_one = settings.connections_per_address
-        self._header_s = settings.header_s
         self._from: Counter[str] = Counter()
         self._blocks: dict[Kind, Blocks] = {kind: {} for kind in Kind}
         self._connections: Collection[Guarded] = ()
@@ -97,7 +88,7 @@ class Lanes:
         """uvicorn has begun: ``connections`` are those that are open, ``make`` is how another is made."""
         self._connections = connections
         if self.accepting is None and self._listener is not None:
-            self.accepting = Accepting(self._listener, make, self._tls, self._header_s)
+            self.accepting = Accepting(self._listener, make)
 
     def forget(self) -> None:
         """Callers may not be who they were: forget all that was remembered of their requests."""
@@ -129,6 +120,17 @@ class Lanes:
     def _refuses(self, reason: str) -> None:
         self.refused += 1
         self.api.metrics.connections_refused[reason] += 1
+
+    def admits_handshake(self, host: str, from_there: int, under_way: int) -> bool:
+        """Whether another handshake of TLS may begin; the first one too many is told so when it is over."""
+        peer = self.guard.addresses.peer(host)
+        if peer.kind is Kind.REMOTE and from_there + self._from[peer.counted] > self._most_from_one:
+            self._refuses("address")
+            return False
+        if len(self._connections) + under_way > self._max_connections:
+            self._refuses("all")
+            return False
+        return True
 
     def leave(self, peer: Peer) -> None:
         """The end of a connection that has joined."""

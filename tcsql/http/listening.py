@@ -2,7 +2,7 @@
 
     listen(settings, has_keys)  ->  the bound socket
     certified(settings)         ->  the context of TLS, or None
-    Listening(config, ...)      uvicorn's server, told how long a handshake may take, and without signal handlers
+    Listening(config, ...)      uvicorn's server, without signal handlers, and with handshakes that are counted
 
 An address that other machines reach needs a key that was made, so that somebody decided who may ask, and a way in which
 keys do not travel in the clear: a certificate, or stated proxies, which have one; or word that this network is trusted.
@@ -21,7 +21,9 @@ from pathlib import Path
 import uvicorn
 
 from tcsql.errors import SetupError
+from tcsql.http.accepting import Handshakes
 from tcsql.http.guard import is_public
+from tcsql.http.lanes import Lanes
 from tcsql.settings import Settings
 
 
@@ -102,25 +104,25 @@ def _unusable(settings: Settings, error: ssl.SSLError) -> SetupError:
 class Listening(uvicorn.Server):
     """uvicorn without its signal handlers: it would end the process by the signal, and we by exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None, handshake_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, lanes: Lanes, tls: ssl.SSLContext | None, handshake_s: float) -> None:
         super().__init__(config)
+        self._lanes = lanes
         self._tls = tls
-        self._handshake_s = handshake_s if tls is not None else None
+        self._handshake_s = handshake_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, on bound sockets; it would give a handshake a minute."""
-        config = self.config
+        """As uvicorn's, on bound sockets, but for TLS: it would count no handshake, and give it a minute."""
+        if self._tls is None:
+            await super().startup(sockets)
+            return
 
-        def make(_loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
-                config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=_loop
+        def make() -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
             )
 
-        loop = asyncio.get_running_loop()
         self.servers = [
-            await loop.create_server(
-                make, sock=each, ssl=self._tls, ssl_handshake_timeout=self._handshake_s, backlog=config.backlog
-            )
+            Handshakes(each, make, self._tls, self._handshake_s, self._lanes.admits_handshake)  # type: ignore[misc]  # closed and waited for as the servers of asyncio
             for each in sockets or ()
         ]
         self.started = True

@@ -264,3 +264,30 @@ def test_who_comes_from_elsewhere_needs_a_key_and_a_way_that_keeps_it(
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < 5, "a client that is idle, and says no goodbye, is not waited for"
+
+
+@pytest.mark.parametrize("kind", ["in all", "from one address"])
+def test_handshakes_that_are_never_finished_count_as_connections(kind: str, paper: Paper, tmp_path: Path) -> None:
+    address = (own_address() if kind == "from one address" else None) or "127.0.0.1"
+    make_key(tmp_path / "data")
+    is_counted = not address.startswith("127.")
+    caps = ("--connections-per-address", "5") if is_counted else ("--max-connections", "5")
+    flags = ("--host", "0.0.0.0", "--hosts", f"localhost,{address}", "--header-s", "2", *caps)
+    tls = ("--tls-certificate", str(paper.certificate), "--tls-key", str(paper.key))
+    with serving(tmp_path / "data", *flags, *tls) as server, ExitStack() as stack:
+        server.client.close()
+        silent = [
+            stack.enter_context(closing(socket.create_connection((address, port_of(server)), timeout=10)))
+            for _ in range(12)
+        ]
+        began = time.monotonic()
+        for each in silent[6:]:
+            assert rest_of(each) == b""
+        assert time.monotonic() - began < 1, "those above the limit are closed at once"
+        for each in silent[:6]:
+            assert rest_of(each) == b""
+        assert 1 < time.monotonic() - began < 5, "the others when their time is over"
+        with httpx.Client(verify=context_of(paper), timeout=10) as client:
+            assert client.get(f"https://localhost:{port_of(server)}/health").status_code == 200
+        assert server.stop() == 0
+        assert "Traceback" not in server.stderr(), server.stderr()
