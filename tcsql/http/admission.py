@@ -5,8 +5,9 @@ up. So requests are refused at once, with 503 and Retry-After, when they would o
 
     of one turn     a turn of the event loop serves what has come since the last one. When it has worked for
                     ``MOST_TURN_S``, what is left of it is refused, so that nobody waits longer than two such turns
-    long reads      a read that needs several turns runs beside at most ``MOST_RUNNING`` others; one that has waited
-                    ``MOST_WAIT_S`` for its place is refused
+    long reads      a read that needs several turns runs beside at most ``MOST_RUNNING`` others; one that would wait
+                    ``MOST_WAIT_S`` for its place is refused at once, by how fast places became free lately, and one
+                    that has waited so long, because they took longer, is refused then
 
 Known queries are not asked: refusing one costs as much as answering it. Cost: 0.1 us a request.
 """
@@ -26,6 +27,8 @@ MOST_TURN_S: Final = 0.3
 #: Each gets a slice of 5 ms in its turn, so the others wait 40 ms at most for the next.
 MOST_RUNNING: Final = 8
 MOST_WAIT_S: Final = 1.0
+#: How much of what was known of the pace is left when another place has become free.
+_KEPT: Final = 0.9
 
 
 class Admission:
@@ -36,6 +39,10 @@ class Admission:
         self._loop = loop
         self._turn_began_s: float | None = None
         self._places = asyncio.Semaphore(MOST_RUNNING)
+        self._waiting = 0
+        #: Seconds between two places that become free while reads wait, and when the last one did.
+        self._pace_s = 0.0
+        self._freed_s = 0.0
 
     def admit(self) -> None:
         """Raises Overloaded when this turn of the event loop has lasted too long already."""
@@ -53,16 +60,28 @@ class Admission:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """A place among the long reads; raises Overloaded when none becomes free in time."""
+        """A place among the long reads; raises Overloaded when none becomes, or would become, free in time."""
+        if self._waiting * self._pace_s > MOST_WAIT_S:
+            raise self._overloaded()
+        self._waiting += 1
         try:
             async with asyncio.timeout(MOST_WAIT_S):
                 await self._places.acquire()
         except TimeoutError:
             raise self._overloaded() from None
+        finally:
+            self._waiting -= 1
         try:
             yield
         finally:
-            self._places.release()
+            self._free()
+
+    def _free(self) -> None:
+        now_s = time.perf_counter()
+        if self._waiting and self._freed_s:  # else it says how little is asked
+            self._pace_s = _KEPT * self._pace_s + (1 - _KEPT) * (now_s - self._freed_s)
+        self._freed_s = now_s if self._waiting else 0.0
+        self._places.release()
 
     def _overloaded(self) -> Overloaded:
         self.refused += 1

@@ -54,6 +54,32 @@ def test_long_reads_run_beside_few_others_and_wait_for_a_place_only_so_long(monk
     asyncio.run(reads())
 
 
+def test_a_long_read_that_would_wait_too_long_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MOST_RUNNING", 1)
+    monkeypatch.setattr(admission, "MOST_WAIT_S", 0.2)
+
+    async def read(door: Admission) -> tuple[bool, float]:
+        asked_s = time.perf_counter()
+        try:
+            async with door.place():
+                await asyncio.sleep(0.01)
+        except Overloaded:
+            return False, time.perf_counter() - asked_s
+        return True, time.perf_counter() - asked_s
+
+    async def reads() -> None:
+        door = Admission(asyncio.get_running_loop())
+        first = [asyncio.create_task(read(door)) for _ in range(100)]  # four times what can be done in the time
+        await asyncio.sleep(0.15)
+        refused = await asyncio.gather(*(read(door) for _ in range(50)))
+        assert not any(is_good for is_good, _ in refused)
+        assert max(seconds for _, seconds in refused) < 0.02, "nobody waits to hear it"
+        assert sum(is_good for is_good, _ in await asyncio.gather(*first)) >= 5
+        assert (await read(door))[0], "it is over"
+
+    asyncio.run(reads())
+
+
 def test_without_an_event_loop_nothing_is_refused() -> None:
     door = Admission(None)
     door.admit()
