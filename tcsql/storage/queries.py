@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from tcsql.engine.database import Database
-from tcsql.engine.query import Query
+from tcsql.engine.query import Query, columns_of
 from tcsql.engine.result import Result
 from tcsql.storage.turns import SLICE_S, in_slices
 
@@ -38,14 +38,20 @@ class Queries:
         return None
 
     async def run(self, query: Query, budget_rows: int | None = None) -> Result:
-        """The answer, with other requests in between every 5 ms."""
+        """The answer, with other requests in between every 5 ms; raises UnknownColumn if one has gone meanwhile."""
+        self._require(query)
         return await in_slices(self.database.steps(query, budget_rows))
 
     async def explain(self, query: Query, budget_rows: int | None = None) -> dict[str, object]:
         """How the query is answered, found out in the same slices; ``time_us`` includes what came in between."""
         started = time.perf_counter()
+        self._require(query)
         plan = await in_slices(self.database.explain_steps(query, budget_rows))
         return {**plan, "time_us": _us_since(started)}
+
+    def _require(self, query: Query) -> None:
+        """A query that had to wait was read when the table may have had other columns."""
+        self.database.schema(query.table).require(columns_of(query))
 
     def explain_now(self, query: Query) -> dict[str, object]:
         """The same at once, for programs that do nothing else."""
