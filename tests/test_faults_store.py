@@ -95,6 +95,8 @@ def test_a_file_system_that_is_mounted_read_only_is_told(data: Path) -> None:
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
     arguments = [*namespace, "sh", "-c", script, "sh", str(data), *command("serve", "--data", str(data), "--port", "0")]
     found = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=30, check=False)
+    if "unshare:" in found.stderr or "mount:" in found.stderr:
+        pytest.skip("NOT TESTED: nothing can be mounted here; run the tests where unshare is allowed")
     says(found, 2, "Read-only file system", "name a directory that this user may write")
 
 
