@@ -2,7 +2,8 @@
 
 Rows carry no names, so what a table map says is compared with the source's catalogue as it was when the table was last
 looked at. What does not fit to the letter is read by nobody: somebody has altered the table since, or the log tells of
-a time before an ALTER.
+a time before an ALTER. MariaDB's older forms of times say nothing of their fraction digits: there the catalogue's mark
+of such a column is compared, and its digits are believed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _BLOB_LENGTHS: Final = {"tiny": 1, "": 2, "medium": 3, "long": 4}
 _BLOBS: Final = {f"{size}{kind}": width for size, width in _BLOB_LENGTHS.items() for kind in ("text", "blob")}
 _SHAPES: Final = frozenset(f"{many}{shape}" for many in ("", "multi") for shape in ("point", "linestring", "polygon"))
 _FIXED: Final = {"uuid": 16, "inet6": 16, "inet4": 4}
+_OLD: Final = frozenset([Field.DATETIME, Field.TIMESTAMP, Field.TIME])
+#: How MariaDB's catalogue tells columns of the older forms.
+_OLD_MARK: Final = "mariadb-5.3"
 _MOMENTS: Final = {
     "datetime": (Field.DATETIME2, Field.DATETIME),
     "timestamp": (Field.TIMESTAMP2, Field.TIMESTAMP),
@@ -44,13 +48,13 @@ def misfit(found: TableMap, table: CatalogueTable, types: Callable[[str], Column
         if column.name != known.name:
             return f"it has column {column.name} where {known.name} was"
         kept = types(known.name)
-        if kept is None:
+        if kept is None and column.type not in _OLD:
             continue  # passed over, whatever it is
         try:
-            fits = _fits(column, known, kept)
+            fits = column.type in _OLD if kept is None else _fits(column, known, kept)
         except BinlogFault as fault:
             return fault.message
-        if not fits:
+        if not fits or (column.type in _OLD) != (_OLD_MARK in known.column_type):
             return f"its column {column.name} is no {known.column_type}"
     key = tuple(found.columns[place].name for place in found.key)
     return None if key == tuple(table.primary_key) else f"its primary key is ({', '.join(key)})"
@@ -64,7 +68,7 @@ def _fits(column: MapColumn, known: CatalogueColumn, kept: ColumnType) -> bool:
         return its == _INTEGERS[name] and column.unsigned == ("unsigned" in declared)
     if name in _MOMENTS:
         new, old = _MOMENTS[name]
-        return (its == new and column.meta[0] == kept.scale) or its == old
+        return its == old or (its == new and column.meta[0] == kept.scale)
     if name in ("enum", "set"):
         return _is_members(column, known, kept)
     if name in _BLOBS or name in ("char", "varchar", "binary", "varbinary"):

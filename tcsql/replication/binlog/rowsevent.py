@@ -29,7 +29,7 @@ _COMPRESSED: Final = frozenset(range(Type.WRITE_COMPRESSED_V1, Type.DELETE_COMPR
 _V1_HEAD: Final = TABLE_ID_BYTES + 2
 _V2_HEAD: Final = _V1_HEAD + 2
 #: Ends a statement, without checks of foreign or unique keys, whole rows, no constraints: all rows lie alike.
-_FLAGS: Final = 0x1F
+_FLAGS: Final = 0x9F
 #: Names no table: it ends a statement whose rows were all left out.
 _DUMMY: Final = 0xFFFFFF
 _MOST_CODES: Final = 1000

@@ -156,7 +156,7 @@ def table_map_of(body: bytes, *, is_mariadb: bool) -> TableMap:
     if _Meta.COLUMN_NAME not in more:
         raise unsuited(
             f"table {database}.{name} comes without the names of its columns",
-            "run there: SET GLOBAL binlog_row_metadata = 'FULL'",
+            "run there: SET GLOBAL binlog_row_metadata = 'FULL'; a server before MySQL 8 or MariaDB 10.5: mode outbox",
         )
     names = _names(more[_Meta.COLUMN_NAME], count)
     unsigned = _signs(more.get(_Meta.SIGNEDNESS, b""), types)

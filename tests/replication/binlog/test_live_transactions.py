@@ -137,6 +137,17 @@ def test_types_that_lie_alike_are_told_apart(log_server: MariaDB, first: str, se
         assert told.rows["t"] == {(1,): {"id": 1, "a": None}}
 
 
+def test_sessions_that_turn_checks_off_write_rows_like_all_others(log_server: MariaDB) -> None:
+    with Logged(log_server, T) as at:
+        checks = ["foreign_key_checks", "unique_checks"]
+        checks += ["binlog_rows_query_log_events"] if at.is_mysql else ["check_constraint_checks"]
+        for name in checks:
+            at.query(f"SET SESSION {name} = {'ON' if 'log' in name else '0'}")
+        at.query("INSERT INTO t VALUES (1, 'x', 2)")
+        at.query("UPDATE t SET b = 3")
+        assert at.read().rows["t"] == {(1,): {"id": 1, "a": "x", "b": 3}}
+
+
 def test_only_tables_that_are_followed_are_read(log_server: MariaDB) -> None:
     with Logged(log_server, T, "CREATE TABLE other (id INT PRIMARY KEY)") as at:
         at.query("BEGIN")
