@@ -24,7 +24,13 @@ $(VENV)/.stamp: pyproject.toml
 	$(BIN)/pip install --quiet --upgrade --editable ".[demo,test,lint]"
 	touch $@
 
-demo: $(VENV)/.stamp
+# whoever wants to see it run needs neither the tests' tools nor the linters'
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade --editable ".[demo]"
+	touch $@
+
+demo: $(VENV)/.demo
 	$(BIN)/tcsql demo --data $(DEMO_DATA)
 
 test: $(VENV)/.stamp
