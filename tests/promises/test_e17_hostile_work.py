@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,9 @@ from tests.http.serving import Running, serving
 from tests.promises.hostile_work import DDL, Case, cases, rows
 from tests.results import is_torture, record
 
-ROWS: Final = 1_000_000 if is_torture() else 20_000
+ROWS: Final = 1_000_000 if is_torture() else 3_000
+#: Every so many of the cases; those beside each other are of a kind.
+EACH: Final = 1 if is_torture() else 3
 #: O-2 for the long run; else only what cannot be the machine's fault.
 STALL_MS: Final = 50 if is_torture() else 1_000
 ANSWER_S: Final = 60
@@ -65,7 +68,7 @@ def test_hostile_work_is_answered_and_keeps_nobody_waiting(tmp_path: Path, lane:
             answer = server.post("command=insert&table=work", chunk, "application/x-ndjson")
             assert answer.status_code == 200, answer.text
         time.sleep(1)  # what follows a load in the background
-        found = [ask(server, case) for case in cases()]
+        found = [ask(server, case) for case in islice(cases(), 0, None, EACH)]
         kept = server.get("command=select&table=work&type=count").json()
         assert "bug" not in server.stderr(), server.stderr()[-3_000:]
         assert server.stop() == 0
