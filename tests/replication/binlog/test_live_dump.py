@@ -211,3 +211,20 @@ def test_packets_that_are_missing_or_none_are_refused() -> None:
     with pytest.raises(ServerError, match="purged") as caught:
         Packets().feed(packet(1, b"\xff" + (1236).to_bytes(2, "little") + b"#HY000purged"))
     assert caught.value.number == 1236
+
+
+def test_names_with_tags_lead_to_the_place_that_they_name(mysql_log: MariaDB) -> None:
+    with Logged(mysql_log, T) as at:
+        for tag in ("AUTOMATIC:some_tag", "AUTOMATIC:b", "AUTOMATIC"):
+            at.query(f"SET SESSION gtid_next = '{tag}'")
+            at.query("REPLACE INTO t VALUES (1, 'before')")
+        place = here(at)
+        assert ":some_tag:" in place.gtids
+        with Reading(at, place, at.expected()) as reading:
+            at.query("SET SESSION gtid_next = 'AUTOMATIC:some_tag'")
+            at.query("INSERT INTO t VALUES (2, 'x')")
+            at.query("SET SESSION gtid_next = 'AUTOMATIC'")
+            at.query("INSERT INTO t VALUES (3, 'x')")
+            reading.commits(2)
+        assert keys(reading) == [2, 3]
+        assert reading.place.gtids == here(at).gtids
