@@ -106,14 +106,14 @@ def _split_other(data: bytes, before: bytes, operator: bytes, rest: tuple[bytes,
     if mark:
         first, _, second = where.partition(b"|")
         name, _, operand = second.rpartition(b":")
-        if first.isalnum() and operand.isalnum():
+        if first.isalnum() and name and operand.isalnum():  # without a name there may be no colon to put back
             return (before, operator, tail, name, b"&"), (first, operand)
         where += mark + tail  # this "&" may stand in a header
     where, _, tail = where.partition(b" ")
     first, bar, second = where.partition(b"|")
     name, _, operand = second.rpartition(b":")
     if first.isalnum():
-        if operand.isalnum():
+        if name and operand.isalnum():
             return (before, operator, tail, name, b" "), (first, operand)
         if not bar:
             return (before, operator, tail, b" "), (first,)

@@ -6,7 +6,7 @@ from itertools import count
 
 import httptools
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tcsql.engine.change import (
@@ -413,6 +413,8 @@ ANY_PIECES: st.SearchStrategy[list[bytes]] = st.lists(
 )
 
 
+@example(b"::a|a&")
+@example(b"::a|a ")
 @given(ANY_PIECES.map(b"".join) | st.binary(max_size=40))
 @effort(600)
 def test_nothing_of_a_request_is_lost_but_its_operands(data: bytes) -> None:
