@@ -8,8 +8,8 @@
 One transaction or a hundred become one step, so that readers see whole transactions only. Values stay the columns that
 they were read as; what is kept for a row beside them is its place: 100 bytes, and 0.25 us.
 
-``size`` counts bytes of events. One transaction above ``MOST_BYTES`` cannot be one step, whatever we do: it is up to
-the caller to take what there is, which is then no whole transaction.
+``size`` counts bytes of events. One transaction above ``MOST_BYTES`` cannot be one step, whatever we do: ``take_parts``
+gives what of it there is, and the rest follows; until its end readers are between two states.
 """
 
 from __future__ import annotations
@@ -101,11 +101,21 @@ class Gathering:
 
     def take(self) -> dict[str, TableChange]:
         """By table, what is committed; the gathering goes on without it. 0.4 us a row of four columns."""
-        tables: dict[str, _Table] = {}
-        for change in self._committed:
-            table = tables.get(change.table[1])
-            if table is None:
-                table = tables[change.table[1]] = _Table()
-            table.add(change)
-        self._committed, self._size, self.events = [], 0, 0
-        return {name: table.change() for name, table in tables.items()}
+        committed, self._committed = self._committed, []
+        self._size = self.events = 0
+        return _by_table(committed)
+
+    def take_parts(self) -> dict[str, TableChange]:
+        """The same, and what has come of the transaction that has not ended: it can no longer be undone here."""
+        self.commit()
+        return self.take()
+
+
+def _by_table(changes: Sequence[Change]) -> dict[str, TableChange]:
+    tables: dict[str, _Table] = {}
+    for change in changes:
+        table = tables.get(change.table[1])
+        if table is None:
+            table = tables[change.table[1]] = _Table()
+        table.add(change)
+    return {name: table.change() for name, table in tables.items()}

@@ -47,7 +47,8 @@ class Expected:
         return None if column is None else column.type
 
 
-class Change(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Change:
     """Rows of one statement or a part of them. ``rows``: as they are after it, none for ``delete``.
 
     ``before``: the keys that they had, in the same order, none for ``insert``; ``old``: the rows as they were, where

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from random import Random
@@ -21,6 +22,7 @@ from tcsql.replication.binlog.gather import Gathering
 from tcsql.replication.binlog.place import Place, place_of
 from tcsql.replication.binlog.stream import Commit, Parser, Schema
 from tcsql.replication.binlog.tables import Change, Expected
+from tcsql.replication.source import Rows
 from tests.replication.binlog.logs import Told, as_tuple, items_of
 from tests.replication.binlog.record import Recording, names
 
@@ -139,6 +141,40 @@ def rotate(file: str) -> bytes:
     body = (4).to_bytes(8, "little") + file.encode()
     size = HEADER_BYTES + len(body)
     return bytes(4) + bytes([Type.ROTATE]) + bytes(4) + size.to_bytes(4, "little") + bytes(4) + b"\x20\0" + body
+
+
+def test_a_gathering_forgets_what_is_undone_and_gives_parts_of_what_has_not_ended() -> None:
+    kept = recording("mysql-plain")
+    insert = next(item for item in items_of(events_of("mysql-plain"), kept.tables) if isinstance(item, Change))
+    gathering = Gathering()
+    gathering.add(insert)
+    assert gathering.take() == {}
+    gathering.undo()
+    gathering.commit()
+    assert (gathering.take(), gathering.size, gathering.events) == ({}, 0, 0)
+    gathering.add(insert)
+    assert gathering.size == insert.size
+    [(name, change)] = gathering.take_parts().items()
+    assert (name, list(change.rows.pkeys), change.gone) == ("posts", [1, 2, 3, 4, 5], [])
+    gathering.add(replace(insert, verb="delete", before=insert.rows.pkeys[:2], rows=Rows()))
+    gathering.commit()
+    assert gathering.take()["posts"].gone == [1, 2]
+
+
+def test_keys_that_are_handed_on_within_a_statement_keep_their_rows() -> None:
+    """UPDATE … SET id = id + 1: each row takes the key that another has left."""
+    kept = recording("mysql-plain")
+    insert = next(item for item in items_of(events_of("mysql-plain"), kept.tables) if isinstance(item, Change))
+    moved = [5, 4, 3, 2, 1]
+    columns = [[6, 5, 4, 3, 2], *(list(reversed(column)) for column in insert.rows.columns[1:])]
+    gathering = Gathering()
+    gathering.add(insert)
+    gathering.add(replace(insert, verb="update", before=moved, rows=Rows([6, 5, 4, 3, 2], columns)))
+    gathering.commit()
+    change = gathering.take()["posts"]
+    assert change.gone == [1]
+    titles = dict(zip(change.rows.pkeys, change.rows.columns[2], strict=True))
+    assert titles == dict(zip([2, 3, 4, 5, 6], insert.rows.columns[2], strict=True))
 
 
 def test_xa_transactions_are_told_when_they_are_committed() -> None:
