@@ -114,6 +114,21 @@ class MysqlGtids:
         at = bisect_right(intervals, (int(number), 1 << 63)) - 1
         return at >= 0 and intervals[at][0] <= int(number) <= intervals[at][1]
 
+    def includes(self, other: MysqlGtids) -> bool:
+        """Whether all transactions of another set are part of it.
+
+        >>> MysqlGtids("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9").includes(
+        ...     MysqlGtids("3e11fa47-71ca-11e1-9e33-c80aa9429562:2-3:9"))
+        True
+        """
+        for owner, wanted in other._intervals.items():
+            held = self._intervals.get(owner, [])
+            for first, last in wanted:
+                at = bisect_right(held, (first, 1 << 63)) - 1
+                if at < 0 or held[at][1] < last:
+                    return False
+        return True
+
     def __str__(self) -> str:
         servers: dict[str, list[str]] = {}
         for owner, found in sorted(self._intervals.items()):

@@ -309,7 +309,8 @@ def _change_object(holder: dict[str, Tree], key: str, operation: int, value: Tre
 
 
 def _change_array(holder: list[Tree], place: int, operation: int, value: Tree | None) -> None:
-    if place > len(holder) - (operation != _INSERT):
+    # what is inserted behind the end goes to the end, as the server does it
+    if operation != _INSERT and place >= len(holder):
         raise broken("a change of JSON does not fit its value")
     if value is None:
         del holder[place]

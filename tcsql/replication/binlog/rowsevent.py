@@ -47,6 +47,10 @@ class RowsReader:
         #: By the numbers of table maps, within one transaction.
         self._known: dict[int, TableCode | None] = {}
 
+    def renew(self) -> None:
+        """Tables to follow are others than before; to be called between transactions."""
+        self._codes.clear()
+
     def forget(self) -> None:
         """A transaction has ended: its numbers mean nothing any more."""
         self._known.clear()

@@ -128,6 +128,25 @@ class Parser:
         here = Place(self._done.file, self._done.position, gtids)
         return here if since is None else Place(*here[:3], *since[:3])
 
+    @property
+    def at(self) -> tuple[str, int]:
+        """File and position behind the last event, done or not."""
+        return self._file, self._position
+
+    @property
+    def is_between(self) -> bool:
+        """Whether no transaction has begun that has not ended."""
+        return self._named is None
+
+    @property
+    def mysql_gtids(self) -> MysqlGtids | None:
+        """MySQL's names of all that is done; None at MariaDB, and before the log has begun."""
+        return self._gtids if isinstance(self._gtids, MysqlGtids) else None
+
+    def renew(self) -> None:
+        """The tables to follow are others than before; to be called between transactions."""
+        self._rows.renew()
+
     def feed(self, event: bytes) -> Iterable[Item]:
         """What an event brings; to be used up before the next one. An event: head, body, checksum."""
         if is_format(event):

@@ -42,6 +42,8 @@ def column_reader(column: MapColumn, known: CatalogueColumn, kind: ColumnType, z
     def with_nulls(raw: Sequence[Any]) -> list[JsonValue]:
         if None not in raw:
             return read(raw)
+        if not known.nullable:
+            raise broken(f"column {known.name} is NULL, which it cannot be")
         present = [value for value in raw if value is not None]
         found = iter(read(present) if present else ())
         return [None if value is None else next(found) for value in raw]

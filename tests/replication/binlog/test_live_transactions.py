@@ -5,9 +5,11 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 
 import pytest
 
+from tcsql.replication.binlog.events import Type
 from tcsql.replication.binlog.faults import BinlogFault
 from tcsql.replication.binlog.gather import Gathering
 from tcsql.replication.binlog.stream import Commit, Parser
@@ -211,6 +213,38 @@ def test_json_of_mysql_as_select_prints_it(mysql_log: MariaDB) -> None:
         at.query(
             "INSERT INTO t VALUES (102, JSON_ARRAY(CAST('2020-01-01 01:02:03' AS DATETIME), b'101', X'00ff', 1.10))"
         )
+        same_as_select(at)
+
+
+def test_random_changes_of_parts_of_json(mysql_log: MariaDB) -> None:
+    """Members and elements set, inserted and removed anywhere: the row in the log is the row that SELECT gives."""
+    random = Random(3)
+    keys = ["a", "b", "bb", "ü", "a b", 'q\\"', "zzz", "$x", "1"]
+    values = ["1", "-2.5", "1e30", '"text"', "null", "[]", "{}", '["x", [1]]', '{"b": {"zzz": 0}, "c": 1}', "true"]
+
+    def path() -> str:
+        legs = random.choices(
+            [f'."{key}"' for key in keys] + [f"[{place}]" for place in range(3)], k=random.randrange(1, 4)
+        )
+        return "$" + "".join(legs)
+
+    with Logged(mysql_log, "CREATE TABLE t (id INT PRIMARY KEY, j JSON, k JSON, n INT)") as at:
+        for number in range(20):
+            members = ",".join(f'"{key}": {random.choice(values)}' for key in random.sample(keys, 5))
+            at.query("INSERT INTO t VALUES (%s, %s, %s, 0)", (number, f"{{{members}}}", f"[{{{members}}}, 1, [2, 3]]"))
+        with setting(at, "binlog_row_value_options", "'PARTIAL_JSON'"):
+            for number in range(400):
+                changes = {
+                    name: random.choice(["JSON_SET", "JSON_INSERT", "JSON_REPLACE", "JSON_REMOVE"]) for name in "jk"
+                }
+                sets, arguments = [], []
+                for name, change in changes.items():
+                    value = "" if change == "JSON_REMOVE" else ", CAST(%s AS JSON)"
+                    sets.append(f"{name} = {change}({name}, %s{value})")
+                    arguments += [path(), random.choice(values)] if value else [path()]
+                at.query(f"UPDATE t SET {', '.join(sets)}, n = n + 1 WHERE id = {number % 20}", arguments)
+        kinds = {event[4] for event in at.events()}
+        assert Type.PARTIAL_UPDATE in kinds
         same_as_select(at)
 
 

@@ -20,6 +20,7 @@ from tcsql.replication.binlog.events import HEADER_BYTES, Type, events_of_file, 
 from tcsql.replication.binlog.faults import BinlogFault
 from tcsql.replication.binlog.gather import Gathering
 from tcsql.replication.binlog.place import Place, place_of
+from tcsql.replication.binlog.rowsevent import ROWS
 from tcsql.replication.binlog.stream import Commit, Parser, Schema
 from tcsql.replication.binlog.tables import Change, Expected
 from tcsql.replication.source import Rows
@@ -358,6 +359,21 @@ def test_mistakes_never_cost_much_memory(name: str) -> None:
             assert tracemalloc.get_traced_memory()[1] - before < MOST_EXTRA_BYTES
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name.endswith(("plain", "types"))])
+def test_a_row_that_ends_too_early_or_too_late_is_refused_though_its_checksum_fits(name: str) -> None:
+    kept = recording(name)
+    events = list(events_of(name))
+    tried = 0
+    for place, event in enumerate(events):
+        if event[4] not in ROWS:
+            continue
+        for longer in (event[:-5] + event[-4:], event[:-4] + b"\0" + event[-4:], event[:-4] + b"\xff" * 3 + event[-4:]):
+            with pytest.raises(BinlogFault):
+                list(items_of([*events[:place], signed(longer)], kept.tables))
+            tried += 1
+    assert tried >= 9
 
 
 # --- two ways to read a row -----------------------------------------------------------------------------------
