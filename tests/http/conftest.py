@@ -17,7 +17,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session", params=LANES)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with serving(tmp_path_factory.mktemp("served") / "data", *LANES[request.param]) as running:
+    with serving(tmp_path_factory.mktemp("served") / "data", *LANES[request.param], afresh=True) as running:
         yield running
         assert running.stop() == 0
         assert "bug" not in running.stderr(), running.stderr()

@@ -22,6 +22,7 @@ import httpx
 import orjson
 
 from tcsql.settings import ENVIRONMENT_PREFIX
+from tests.http.forking import Forked, fork
 
 START_S = 30.0
 
@@ -49,7 +50,7 @@ def command(*arguments: str) -> list[str]:
 class Running:
     """One server process. ``url`` is known when it listens."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     errors: BinaryIO
     url: str
     lines: list[str]
@@ -115,7 +116,7 @@ class Running:
         return self.errors.read().decode()
 
 
-def _line(process: subprocess.Popen[bytes]) -> str:
+def _line(process: subprocess.Popen[bytes] | Forked) -> str:
     assert process.stdout is not None
     return process.stdout.readline().decode()
 
@@ -127,13 +128,21 @@ def serving(
     ready: bool = True,
     variables: Mapping[str, str] | None = None,
     within: Sequence[str] = (),
+    afresh: bool = False,
 ) -> Iterator[Running]:
-    """A server on a free port; ended with the block. ``within``: a command that becomes it, as nsenter does."""
-    arguments = [*within, *command("serve", "--data", str(data), "--port", "0", *flags)]
+    """A server on a free port; ended with the block. ``within``: a command that becomes it, as nsenter does.
+
+    Forked from a process that has the program loaded, unless ``afresh``, in a namespace, or with other variables.
+    """
+    arguments = ["serve", "--data", str(data), "--port", "0", *flags]
+    around = environment(**variables or {})
+    process: subprocess.Popen[bytes] | Forked
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=errors, env=environment(**variables or {}), cwd=data.parent
-        )
+        if afresh or within or variables:
+            words = [*within, *command(*arguments)]
+            process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, env=around, cwd=data.parent)
+        else:
+            process = fork(arguments, stdout=None, stderr=errors.fileno(), environment=around, directory=data.parent)
         client = httpx.Client(timeout=20)
         try:
             first = _line(process)
@@ -156,15 +165,16 @@ def serving(
 
 def finished(*arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """A command run to its end."""
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        env=environment(**extra),
-        cwd=cwd,
-        check=False,
-    )
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        files = {"stdout": output.fileno(), "stderr": errors.fileno()}
+        process = fork(arguments, **files, environment=environment(**extra), directory=cwd)
+        try:
+            code = process.wait(START_S)
+        finally:
+            process.kill()
+            process.wait(START_S)
+        said = [file.seek(0) or file.read().decode() for file in (output, errors)]
+        return subprocess.CompletedProcess(arguments, code, *said)
 
 
 def wait_for(condition: Any, timeout_s: float = 10) -> None:
