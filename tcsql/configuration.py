@@ -187,9 +187,16 @@ def _text(name: str, value: Value) -> str:
     choices = OPTIONS[name].metadata["choices"]
     if choices and value not in choices:
         raise ValueError(did_you_mean(value, choices) or f"one of {', '.join(choices)} is expected")
-    if name == "memory_limit" and not _MEMORY.fullmatch(value):
-        bytes_of(value)
+    if name == "memory_limit":
+        _check_memory(value)
     return value
+
+
+def _check_memory(limit: str) -> None:
+    if not _MEMORY.fullmatch(limit):
+        bytes_of(limit)
+    elif not 1 <= int(limit[:-1]) <= 100:
+        raise ValueError("a part of the machine's memory is 1% to 100%")
 
 
 def bytes_of(text: str) -> int:

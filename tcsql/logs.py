@@ -41,7 +41,8 @@ _DEPTH: Final = 4
 _PIECE: Final = 4_096
 _PATIENCE_MS: Final = 20
 #: What a record has without ``extra``.
-_OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+#: uvicorn says its messages once more with colours.
+_OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _SECRETS: Final = (
     # a key: its id may be seen, its secret may not; a secret that was cut short neither
     (re.compile(r"\b(tcsql_[A-Za-z0-9-]+_)[A-Za-z0-9_=-]{8,}"), rf"\1{HIDDEN}"),

@@ -178,4 +178,5 @@ def test_a_server_tells_its_settings_and_logs_no_request(told: Running) -> None:
     [start] = [line for line in lines if line["message"] == "listening"]
     assert start["settings"]["log_level"] == "info"  # type: ignore[index]  # an object of JSON
     assert SECRET not in told.stderr()
+    assert "color_message" not in told.stderr()
     assert {"time", "level", "logger", "message"} <= set(start)

@@ -82,6 +82,8 @@ def test_every_option_is_read_from_every_source(name: str) -> None:
         ({"max_body_bytes": "1 MegaByte"}, {}, None, "a number of bytes is expected"),
         ({"max_body_bytes": "1"}, {}, None, "max_body_bytes is 1024 to"),
         ({"memory_limit": "most"}, {}, None, "a number of bytes is expected"),
+        ({"memory_limit": "0%"}, {}, None, "1% to 100%"),
+        ({"memory_limit": "101%"}, {}, None, "1% to 100%"),
         ({"max_rows": "0"}, {}, None, "max_rows is 1 to"),
     ],
 )

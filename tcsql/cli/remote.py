@@ -28,6 +28,7 @@ KEY_VARIABLE: Final = "TCSQL_KEY"
 _TIMEOUT_S: Final = 120
 _PORTS: Final = {"http": 80, "https": 443}
 _OF_SENDER: Final = frozenset(("unauthorized", "forbidden", "not_local", "rate_limited"))
+_KEY_HINT: Final = "a key is what tcsql key make printed: tcsql_…, in the first line of a file that you may read"
 #: A key has 58 letters; what is longer is another file.
 _MOST_LINE: Final = 1_000
 
@@ -77,6 +78,13 @@ class Server:
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = f"its certificate is not trusted: {error.verify_message}"
             hint = "SSL_CERT_FILE names the file of other authorities to trust"
+        elif isinstance(error, ssl.SSLError):
+            reason, hint = (
+                f"no TLS there: {error.reason or error}",
+                "a server without a certificate is asked by http://",
+            )
+        elif isinstance(error, http.client.RemoteDisconnected):
+            hint = "a server with a certificate is asked by https://"
         return SetupError(f"no server answers at {self.url}: {reason}", hint)
 
     def refusal(self, status: int, error: Mapping[str, Any]) -> Refused:
@@ -115,13 +123,13 @@ def _key(file: Path | None) -> str | None:
             with open(file, encoding="ascii", errors="replace") as opened:
                 text, where = opened.readline(_MOST_LINE), str(file)
         except OSError as error:
-            raise SetupError(f"cannot read the key file {file}: {error.strerror}") from None
+            raise SetupError(f"cannot read the key file {file}: {error.strerror}", _KEY_HINT) from None
     else:
         text, where = os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE
         if not text.strip():
             return None
     if parts_of(text.strip()) is None:
-        raise SetupError(f"{where} holds no key", "a key is what tcsql key make printed: tcsql_…")
+        raise SetupError(f"{where} holds no key", _KEY_HINT)
     return text.strip()
 
 

@@ -39,7 +39,8 @@ def backup(
 
 
 def _receive(answer: HTTPResponse, partial: Path) -> None:
-    with open(partial, "wb") as target:
+    # the store is its owner's alone, and so is what was copied from it
+    with open(partial, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
         while piece := answer.read(_PIECE_BYTES):
             target.write(piece)
         if target.tell() != int(answer.headers["content-length"]):

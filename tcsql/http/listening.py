@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Iterator
@@ -37,9 +38,23 @@ def listen(settings: Settings, *, has_keys: bool) -> socket.socket:
             _require_protection(settings, has_keys)
         return socket.create_server(address[:2], family=family, backlog=settings.backlog)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not an address"
-        hint = "another program has it; --port 0 picks a free one" if settings.port else None
-        raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {reason}", hint) from None
+        raise SetupError(
+            f"cannot listen on {settings.host}:{settings.port}: {_reason(error)}", _advice(error)
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What the system said, without the address that socket.create_server adds to it once more."""
+    return (getattr(error, "strerror", None) or "not an address").partition(" (while attempting")[0]
+
+
+def _advice(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return "another program has it; --port 0 picks a free one"
+    if number == errno.EACCES:
+        return "ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE"
+    return "--host takes an address of this machine: 127.0.0.1, ::1, or 0.0.0.0 for all of them"
 
 
 def _require_protection(settings: Settings, has_keys: bool) -> None:

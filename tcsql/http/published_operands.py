@@ -100,7 +100,7 @@ def _complaints(condition: Condition, places: Sequence[Place], joins_key: bool) 
     for place in standing:
         if place.type not in _TAKEN[operator]:
             taken = ", ".join(sorted(_TAKEN[operator]))
-            yield f"{operator.value} takes places of the types {taken}; {place.name} is of type {place.type}"
+            yield f"{operator.value} takes places of type {taken}; {place.name} is of type {place.type}"
         if joins_key and place.type not in _SCALARS:
             yield f"{place.name} could hold the comma that separates the parts of the key"
         if operator.value.startswith("NUM") and not all(_NUMBER.fullmatch(member) for member in place.members):

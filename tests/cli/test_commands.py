@@ -111,6 +111,13 @@ def test_no_server_is_exit_2(run: Run) -> None:
             assert err.count("\n") == 1
 
 
+def test_https_where_there_is_no_tls_says_so(run: Run, server: Running) -> None:
+    code, _, err = run("query", "", "--url", server.url.replace("http://", "https://"))
+    assert code == 2
+    assert "no TLS there" in err
+    assert "http://" in err
+
+
 def test_a_directory_in_use_cannot_be_read_as_closed(run: Run, tmp_path: Path) -> None:
     with closing(Store.open(tmp_path / "busy")):
         code, _, err = run("query", "", "--data", str(tmp_path / "busy"))
@@ -123,6 +130,7 @@ def test_a_backup_is_checked_and_served(run: Run, server: Running, tmp_path: Pat
     file.parent.mkdir()
     code, out, _ = run("backup", str(file), "--url", server.url)
     assert (code, out) == (0, f"{file}: {file.stat().st_size} bytes\n")
+    assert file.stat().st_mode & 0o777 == 0o600
     assert run("check", str(file.parent)) == (0, f"{file.parent}: sound\n", "")
     assert run("query", "type=count", "--data", str(file.parent), "--json")[1] == '{"count":4}\n'
     code, _, err = run("backup", str(file), "--url", server.url)
