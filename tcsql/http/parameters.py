@@ -157,6 +157,11 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
 }
 
 
+#: What other programs call a key in their URLs.
+_LIKE_KEYS: Final = frozenset(("key", "api_key", "apikey", "token", "access_token", "authorization", "auth"))
+_KEYS_TRAVEL: Final = "a key is sent in the header Authorization: Bearer, never in the URL"
+
+
 @dataclass(slots=True)
 class Parameters:
     """Decoded parameters: scalars by name, and every ``where`` in the order given."""
@@ -176,7 +181,8 @@ class Parameters:
                 )
             self.values[name] = value
         else:
-            raise BadRequest(f'unknown parameter "{name[:64]}"', did_you_mean(name, PARAMETERS))
+            hint = _KEYS_TRAVEL if name.lower() in _LIKE_KEYS else did_you_mean(name, PARAMETERS)
+            raise BadRequest(f'unknown parameter "{name[:64]}"', hint)
 
     def merge(self, other: Parameters) -> None:
         """Add those of another source; a scalar that both have is refused."""

@@ -66,6 +66,13 @@ def test_unknown_parameters_get_the_nearest_name() -> None:
     assert caught.value.hint == 'did you mean "order_by"?'
 
 
+@pytest.mark.parametrize("query", [b"key=x", b"Access_Token=x"])
+def test_a_key_in_the_url_is_told_where_it_belongs(query: bytes) -> None:
+    with pytest.raises(BadRequest) as caught:
+        of_query(query)
+    assert "Authorization: Bearer" in str(caught.value.hint)
+
+
 def test_empty_parts_are_nothing() -> None:
     assert of_query(b"&&command=select&").values == {"command": "select"}
 
