@@ -24,7 +24,9 @@ from typing import Any, Final, get_type_hints
 
 from tcsql.errors import SetupError, did_you_mean
 
-MODES: Final = ("outbox", "push")
+MODES: Final = ("outbox", "push", "binlog")
+#: What to do about foreign keys whose work the server does not tell of.
+CASCADES: Final = ("refuse", "audit")
 #: Hints get lost: what was missed is found sooner.
 PUSH_AUDIT_S: Final = 600
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -55,7 +57,8 @@ class SourceSettings:
     )
     tables: tuple[FollowedTable, ...] = _option(MISSING, "the tables to follow")
     mode: str = _option(
-        "outbox", "how changes are learnt: outbox (a table filled by triggers) or push (triggers call us)"
+        "outbox",
+        "how changes are learnt: outbox (a table filled by triggers), push (triggers call us) or binlog (as a replica)",
     )
     password_file: str = _option(
         "", "file whose first line is the password; a relative path is beside the configuration"
@@ -87,6 +90,14 @@ class SourceSettings:
     )
     audit_rows_s: int = _option(
         5000, "rows a second that are compared at most, whatever audit_s says", unit="1/s", low=1, high=10**6
+    )
+    server_id: int = _option(
+        0, "binlog: our number among the replicas of the server; 0: made of this machine, directory and source"
+    )
+    cascades: str = _option(
+        "refuse",
+        "binlog: tables that foreign keys with CASCADE or SET NULL change, where the server does not log it: refuse, "
+        "or audit: what they change is found and repaired within audit_s",
     )
     push_token: str = _option("", "push: what the triggers' function must present; the same as in push.conf")
     time_zone: str = _option("+00:00", "zone in which TIMESTAMP columns are read, as MySQL spells it")
@@ -154,8 +165,7 @@ def _source(name: str, members: dict[str, Any], where: str) -> SourceSettings:
         if table not in names:
             raise SetupError(f"{where}: {table} has a section, but is not among its tables", did_you_mean(table, names))
     tables = tuple(_table(each, special.get(each, {}), where) for each in names)
-    if values.get("mode", MODES[0]) not in MODES:
-        raise SetupError(f"{where}: mode is {' or '.join(MODES)}", did_you_mean(str(values["mode"]), MODES))
+    _require_choices(values, where)
     if not _ZONE.fullmatch(values.get("time_zone", "+00:00")):
         raise SetupError(f"{where}: time_zone is not one of MySQL's", 'for example "+00:00" or "Europe/Berlin"')
     _require_name(values.get("outbox", "outbox"), where)
@@ -168,6 +178,12 @@ def _source(name: str, members: dict[str, Any], where: str) -> SourceSettings:
     if values.get("mode") == "push":
         values.setdefault("audit_s", PUSH_AUDIT_S)
     return SourceSettings(name=name, tables=tables, **values)
+
+
+def _require_choices(values: Mapping[str, Any], where: str) -> None:
+    for option, choices in (("mode", MODES), ("cascades", CASCADES)):
+        if values.get(option, choices[0]) not in choices:
+            raise SetupError(f"{where}: {option} is {' or '.join(choices)}", did_you_mean(str(values[option]), choices))
 
 
 def _table(name: str, members: dict[str, Any], where: str) -> FollowedTable:

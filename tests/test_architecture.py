@@ -67,6 +67,7 @@ PURE = (
     ),
     *(f"tcsql.replication.{name}" for name in ("source", "position", "applying", "hints", "rows")),
     *(f"tcsql.replication.{name}" for name in ("catalogue", "grants", "facts", "preflight", "provision", "sizing")),
+    *(f"tcsql.replication.{name}" for name in ("findings", "preflightlog")),
     *(f"tcsql.replication.{name}" for name in ("mapping", "tablereader", "channel", "keytext", "triggers")),
     # all of the binary log but ``compiled``, which writes code and runs it
     *(f"tcsql.replication.binlog.{name}" for name in ("events", "reading", "gtids", "place", "names", "statements")),

@@ -21,7 +21,8 @@ from tcsql.sources import FollowedTable, SourceSettings
 _SAMPLE_ROWS: Final = 200
 _VARIABLES: Final = (
     "log_bin", "log_bin_trust_function_creators", "read_only", "slave_run_triggers_for_rbr", "lower_case_table_names",
-    "innodb_read_only",
+    "innodb_read_only", "binlog_format", "binlog_row_image", "binlog_row_metadata", "gtid_mode", "log_slave_updates",
+    "binlog_do_db", "binlog_ignore_db",
 )  # fmt: skip
 
 
@@ -79,7 +80,8 @@ class Facts:
 def wiring_of(settings: SourceSettings) -> Wiring:
     """How the triggers of a source tell of keys. A push without a token: nobody could send hints, rows are posted."""
     push = settings.mode == "push"
-    return Wiring(settings.outbox, push, bool(settings.doorbell), by_hand=push and not settings.push_token)
+    by_hand = settings.mode == "binlog" or (push and not settings.push_token)
+    return Wiring(settings.outbox, push, bool(settings.doorbell), by_hand=by_hand)
 
 
 class Session(Protocol):

@@ -80,6 +80,8 @@ class Follower(KnownSource):
             except (SourceFault, SetupError) as error:
                 self.enter("stopped", error)
                 pause_s = self.settings.check_s
+                if "kind" in error.extra and await self._gives_up_the_log():
+                    pause_s = _FIRST_PAUSE_S
             except TCSQLError as error:
                 self.enter("waiting", error)
             except Exception as bug:  # of ours: it must neither end the following silently nor show as anything else
@@ -91,6 +93,15 @@ class Follower(KnownSource):
                 pause_s = _FIRST_PAUSE_S
             await self._pause(pause_s * (1 + random.random()))  # noqa: S311  # jitter, nothing secret  # nosec B311
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _gives_up_the_log(self) -> bool:
+        """The log cannot be read on from where we are: begin anew behind it, and compare all rows."""
+        try:
+            await self.commit([], self.stored.without_log())
+        except TCSQLError as error:
+            self.enter("waiting", error)
+            return False
+        return True
 
     async def _pause(self, seconds: float) -> None:
         self._wake.clear()

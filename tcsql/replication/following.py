@@ -60,6 +60,10 @@ class Following:
     async def run(self) -> None:
         """Follow until something fails."""
         known = self._known
+        if known.position.mode not in ("", known.settings.mode):
+            logger.warning("source %s follows by %s now: its rows are compared", known.name, known.settings.mode)
+            known.position = known.position.without_log()
+        known.position = replace(known.position, mode=known.settings.mode)
         known.identity = await self._source.open(known.position.log)
         self._require_identity(known.identity)
         known.position = self._after_a_break(known.position, known.identity)
@@ -239,6 +243,8 @@ class Following:
             known.enter("catching up")  # said before the first piece shows
         if pieces or position != known.stored:
             await known.commit(pieces, position)
+        if step.unsure:
+            self._looked_s = -self._known.settings.check_s  # they may have another form now
         known.counts.steps += 1
         known.counts.events += step.events
         for change in step.changes.values():

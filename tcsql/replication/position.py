@@ -65,6 +65,8 @@ class Position:
     tables: Mapping[str, TablePosition] = field(default_factory=dict)
     clean: bool = True
     started_s: float = 0.0
+    #: How changes were learnt; in another mode the log says nothing, and what came in between is not known.
+    mode: str = ""
     #: Tables of which changes may have been missed, or seen that were taken back: to be compared and repaired.
     unsure: frozenset[str] = frozenset()
 
@@ -73,6 +75,10 @@ class Position:
 
     def without_table(self, name: str) -> Position:
         return replace(self, tables={key: table for key, table in self.tables.items() if key != name})
+
+    def without_log(self) -> Position:
+        """Go on from now: what came in between is not known of any table."""
+        return replace(self, log=b"", unsure=self.unsure | self.tables.keys())
 
     def encode(self) -> bytes:
         """As it is stored.
@@ -98,6 +104,7 @@ class Position:
             "started_s": self.started_s,
             "log": b64encode(self.log).decode(),
             "clean": self.clean,
+            "mode": self.mode,
             "unsure": sorted(self.unsure),
             "tables": tables,
         }
@@ -121,5 +128,6 @@ class Position:
             tables,
             found["clean"],
             found["started_s"],
+            found.get("mode", "outbox" if found["log"] else ""),
             frozenset(found["unsure"]),
         )

@@ -19,30 +19,17 @@ from tcsql.errors import SourceFault
 from tcsql.literals import quote_name
 from tcsql.replication.catalogue import CatalogueTable, chosen_columns, schema_of
 from tcsql.replication.facts import Account, Facts, version_of, wiring_of
+from tcsql.replication.findings import NOTE, REFUSE, WARN, Finding
 from tcsql.replication.keytext import LOOSE_CHARSETS, Form, form_of, key_problem
+from tcsql.replication.preflightlog import missing_for_log, of_cascade, of_server
 from tcsql.replication.sizing import Size, size_of
 from tcsql.replication.triggers import LIBRARY, outbox_problem, triggers_of, wrong_triggers
 from tcsql.sources import FollowedTable, SourceSettings
-
-REFUSE: Final = "refuse"
-WARN: Final = "warn"
-NOTE: Final = "note"
 
 #: Older servers lack several triggers for an event, or a snapshot that can be relied on.
 _OLDEST: Final = {"mariadb": (10, 3), "mysql": (5, 7)}
 _TESTED: Final = {"mariadb": ((10, 11),), "mysql": ((9, 7),)}
 _SECRET: Final = re.compile(r"passw|passwd|pwd|secret|token|api_?key|salt|credential|iban|card_?n|cvv", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing to know. ``table`` "": it is about the server or the account."""
-
-    severity: str
-    code: str
-    table: str
-    message: str
-    statement: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +87,9 @@ def _server(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     elif number[:2] not in _TESTED[facts.flavour]:
         tested = ", ".join(".".join(map(str, each)) for each in _TESTED[facts.flavour])
         yield Finding(NOTE, "version_untested", "", f"{name}: the tests run on {tested}")
+    if settings.mode == "binlog":
+        yield from of_server(facts)
+        return
     if facts.variables.get("innodb_read_only") == "ON":
         yield Finding(REFUSE, "read_only", "", "innodb_read_only is on: no outbox can be kept there")
     elif facts.variables.get("read_only") in ("ON", "1") and settings.mode == "outbox":
@@ -152,7 +142,7 @@ def _account(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
         return
     for statement, message in missing_grants(facts, settings, facts.account):
         yield Finding(REFUSE, "grant_missing", "", message, statement)
-    if not facts.grants.allows("PROCESS"):
+    if settings.mode != "binlog" and not facts.grants.allows("PROCESS"):
         yield Finding(
             WARN,
             "truncate_unseen",
@@ -166,9 +156,12 @@ def _account(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
 def missing_grants(facts: Facts, settings: SourceSettings, account: Account) -> Iterator[tuple[str, str]]:
     """GRANT statements for what the follower's account needs and lacks, each with what it is for."""
     database = facts.database
+    of_tables = ("SELECT",) if settings.mode == "binlog" else ("SELECT", "TRIGGER")
     needed: list[tuple[tuple[str, ...], str]] = [
-        (("SELECT", "TRIGGER"), table.name) for table in settings.tables if not _is_absent(facts, table.name)
+        (of_tables, table.name) for table in settings.tables if not _is_absent(facts, table.name)
     ]
+    if settings.mode == "binlog":
+        yield from missing_for_log(facts, account)
     if settings.mode == "outbox":
         needed.append((("SELECT", "INSERT", "DELETE"), settings.outbox))
     for rights, table in needed:
@@ -224,7 +217,9 @@ def _table(facts: Facts, settings: SourceSettings, table: CatalogueTable, follow
         yield Finding(REFUSE, "engine", name, f"the engine of {name} is {table.engine}, not InnoDB: {why}", statement)
     yield from _key(table, settings, qualified)
     for key in table.foreign_keys:
-        if key.acts:
+        if key.acts and settings.mode == "binlog":
+            yield from of_cascade(facts, settings, name, key, qualified)
+        elif key.acts:
             yield Finding(
                 REFUSE,
                 "foreign_key",
@@ -233,7 +228,7 @@ def _table(facts: Facts, settings: SourceSettings, table: CatalogueTable, follow
                 f" ON DELETE {key.on_delete}), and no trigger is told; let the application do it",
                 f"ALTER TABLE {qualified} DROP FOREIGN KEY {quote_name(key.name)}",
             )
-    if table.partitions:
+    if table.partitions and settings.mode != "binlog":
         seen = facts.grants is not None and facts.grants.allows("PROCESS")
         how = "the whole table is then copied afresh" if seen else "that goes unseen without PROCESS"
         yield Finding(
@@ -316,7 +311,9 @@ def _wiring(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     wiring = wiring_of(settings)
     yield from _functions(facts, wiring.functions)
     run = f"run: tcsql mysql setup {settings.name} --apply"
-    if wiring.by_hand:
+    if settings.mode == "binlog":
+        pass
+    elif wiring.by_hand:
         yield Finding(NOTE, "by_hand", "", "no push_token: rows are posted by triggers made by hand, see docs/push.md")
     elif facts.outbox is None and not facts.own_triggers:
         yield Finding(NOTE, "not_set_up", "", f"nothing is set up yet; {run}")

@@ -144,10 +144,10 @@ class SqlSession:
                 f"run there: ALTER TABLE {quote_name(table.name)} ENGINE=InnoDB",
             )
         silent = next((key for key in table.foreign_keys if key.acts), None)
-        if silent is not None:
+        if silent is not None and not self.hears_cascades():
             return Problem(
                 f"foreign key {silent.name} changes its rows when {silent.parent} changes (CASCADE or SET NULL),"
-                " and no trigger is told",
+                " and nobody is told",
                 f"run there: ALTER TABLE {quote_name(table.name)} DROP FOREIGN KEY {quote_name(silent.name)}",
             )
         problem = self.problem_of(table, followed)
@@ -160,6 +160,10 @@ class SqlSession:
             return Problem(error.message, error.hint or f"tcsql mysql check {name}")
         self._known[table.name] = reader
         return None
+
+    def hears_cascades(self) -> bool:
+        """Whether what foreign keys do is heard of."""
+        return False
 
     def problem_of(self, table: CatalogueTable, followed: FollowedTable) -> Problem | None:
         """What is wrong for this way of learning changes."""

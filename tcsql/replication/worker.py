@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from tcsql.errors import SetupError, SourceAway, SourceFault
+from tcsql.replication.binlogsource import BinlogSource
 from tcsql.replication.channel import HEAD, Message, frame, frame_of_error, frames_of_step, message_of
 from tcsql.replication.outbox import OutboxSource
 from tcsql.replication.push import PushSource
@@ -44,6 +45,8 @@ def make_source(settings: SourceSettings, base: Path | None, wait: Wait) -> Sour
     """The source of the settings' mode. ``base``: the configuration's directory; ``wait``: how it is to be idle."""
     if settings.mode == "push":
         return PushSource(settings, base, wait)
+    if settings.mode == "binlog":
+        return BinlogSource(settings, base, wait)
     return OutboxSource(settings, base, wait)
 
 

@@ -1,0 +1,61 @@
+"""What stands in the way of following by the binary log: the part of ``preflight`` for that mode. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tcsql.literals import quote_name
+from tcsql.replication.binlog.needs import hears_cascades, lacking
+from tcsql.replication.catalogue import ForeignKey
+from tcsql.replication.facts import Account, Facts, version_of
+from tcsql.replication.findings import NOTE, REFUSE, WARN, Finding
+from tcsql.sources import SourceSettings
+
+
+def of_server(facts: Facts) -> Iterator[Finding]:
+    """Settings of the server that leave something out of its log."""
+    for name, problem, remedy in lacking(facts.variables, facts.flavour):
+        statement = remedy.removeprefix("run there: ")
+        is_statement = statement != remedy
+        message = problem if is_statement else f"{problem}; {remedy}"
+        yield Finding(REFUSE, name, "", message, statement if is_statement else "")
+    if facts.is_replica and facts.variables.get("log_slave_updates", "ON") not in ("ON", "1"):
+        yield Finding(
+            REFUSE,
+            "log_slave_updates",
+            "",
+            "the server is a replica of another, and does not write what it takes over into its own log:"
+            " start it with --log-slave-updates",
+        )
+    for name in ("binlog_do_db", "binlog_ignore_db"):
+        if facts.variables.get(name):
+            yield Finding(WARN, name, "", f"{name} is set: changes may be left out of the log")
+    yield Finding(NOTE, "sql_log_bin", "", "what a session writes with sql_log_bin = 0 is found by the audit only")
+
+
+def missing_for_log(facts: Facts, account: Account) -> Iterator[tuple[str, str]]:
+    """The GRANT for reading the log, if the account lacks the right."""
+    if facts.grants is None or not facts.grants.allows("REPLICATION SLAVE"):
+        yield f"GRANT REPLICATION SLAVE ON *.* TO {account}", f"{account} lacks REPLICATION SLAVE"
+
+
+def of_cascade(
+    facts: Facts, settings: SourceSettings, table: str, key: ForeignKey, qualified: str
+) -> Iterator[Finding]:
+    """A foreign key that changes rows by itself."""
+    if hears_cascades(facts.flavour, version_of(facts.version)):
+        return
+    what = (
+        f"foreign key {key.name} changes rows of {table} when {key.parent} changes (ON UPDATE {key.on_update},"
+        f" ON DELETE {key.on_delete}), and this server does not log them"
+    )
+    if settings.cascades == "audit" and settings.audit_s:
+        yield Finding(WARN, "foreign_key", table, f"{what}: found and repaired within {settings.audit_s} s (audit_s)")
+        return
+    yield Finding(
+        REFUSE,
+        "foreign_key",
+        table,
+        f'{what}; let the application do it, or allow {settings.audit_s} s of difference: cascades = "audit"',
+        f"ALTER TABLE {qualified} DROP FOREIGN KEY {quote_name(key.name)}",
+    )
