@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from tcsql.access.callers import Caller
+from tcsql.access.callers import LOCAL, Caller
 from tcsql.access.scopes import Scope
 from tcsql.audit import Audit
 from tcsql.engine.result import CountResult, Result
@@ -26,11 +26,13 @@ from tcsql.errors import (
     MethodNotAllowed,
     NotFound,
     TCSQLError,
+    Unauthorized,
     UnsupportedEncoding,
     did_you_mean,
 )
 from tcsql.http import render
 from tcsql.http.access import Access
+from tcsql.http.admission import Admission
 from tcsql.http.books import Books
 from tcsql.http.documents import DOCUMENTS, Documents
 from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
@@ -100,6 +102,11 @@ class Api:
     def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
         """The store is recovered: from now on everything is answered."""
         self._serving.opened = Opened(store, self._settings, followers, self._judge, self.known)
+
+    @property
+    def admission(self) -> Admission | None:
+        """What refuses reads that would only wait; None until the store is open."""
+        return self._serving.opened.admission if self._serving.opened is not None else None
 
     def stop(self) -> None:
         """Refuse what comes from now on; what runs finishes."""
@@ -228,9 +235,13 @@ class Api:
 
     def refuse(self, error: TCSQLError, *, closes: bool = True) -> Reply:
         """The reply to a request that the guard does not admit; ``closes``: nothing more is read from its sender."""
+        self.count_refusal(error)
+        return refusal(error, closes=closes)
+
+    def count_refusal(self, error: TCSQLError) -> None:
+        """A request got this reply from a lane that had it ready."""
         self.metrics.requests["refused", error.status] += 1
         self.metrics.refused(error.code)
-        return refusal(error, closes=closes)
 
     def known_for(self, caller: Caller) -> KnownQueries | None:
         """The queries that this caller may ask as others with its rights have asked them; None: each is looked at.
@@ -252,7 +263,7 @@ class Api:
         started, books = time.perf_counter(), self.books
         operation = "refused"
         try:
-            operation, reply = await self._route(head, body if body is not None else no_body())
+            operation, reply = await self._route(head, no_body() if body is None else self._while_known(head, body))
         except Disconnected:
             raise  # nobody is left to answer
         except TCSQLError as error:
@@ -261,6 +272,26 @@ class Api:
             reply = books.failed(head, bug)
         books.answered(operation, head, reply, started)
         return reply
+
+    async def _while_known(self, head: Head, body: Body) -> Body:
+        """The body, as long as its sender is who it was: one that drips for hours must not outlive its key.
+
+        3 us a piece; raises Unauthorized.
+        """
+        async for piece in body:
+            self._require_known(head)
+            yield piece
+        self._require_known(head)
+
+    def _require_known(self, head: Head) -> None:
+        was = head.caller
+        if head.authorization:
+            now = self.access.caller(head.authorization, was is LOCAL)
+            is_changed = (now.id, now.rights) != (was.id, was.rights)
+        else:
+            is_changed = was is LOCAL and self.access.has_keys
+        if is_changed:
+            raise Unauthorized("the key is not what it was when the request began", "repeat the request")
 
     async def _route(self, head: Head, body: Body) -> tuple[str, Reply]:
         path = known_path(head.path)
@@ -294,6 +325,7 @@ class Api:
             self.books.published(before, state.store, head.caller, started)
             return "published", reply
         if operation == "hint" and head.method == "POST" and is_hint(head.query):
+            state.hints.require(state.followers, head)  # nobody has asked for a key: no stranger's megabyte is kept
             return "hint", _hinted(state, head, await state.place(head.caller).writer.read(head, body))
         return await self._at_root(state, head, body)
 

@@ -70,7 +70,8 @@ class FakeFollowers:
             raise Unauthorized("another token")
         if table == "full":
             raise Overloaded("too many hints")
-        self.asked.append((table, *keys, *([f"{lost} lost"] if lost else [])))
+        if keys:
+            self.asked.append((table, *keys, *([f"{lost} lost"] if lost else [])))
         return len(keys)
 
 
