@@ -166,6 +166,13 @@ class Settings:
     body_rate: int = _option(
         "limits", 1_024, "bytes a second at which a body that takes longer than body_s has to come", low=1
     )
+    max_unsent_bytes: int = _option(
+        "limits",
+        268_435_456,
+        "replies that wait for clients to read them, of all connections; above it who has waited longest is cut",
+        "bytes",
+        low=1_048_576,
+    )
     connections_per_address: int = _option(
         "limits", 256, "connections open at once from one address; loopback and stated proxies are not counted", low=1
     )

@@ -20,7 +20,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tcsql.errors import BadRequest, HeadersTooLarge, TCSQLError, TooSlow, UriTooLong
+from tcsql.errors import BadRequest, HeadersTooLarge, Overloaded, TCSQLError, TooSlow, UriTooLong
 from tcsql.http.addresses import UNKNOWN
 from tcsql.http.app import IS_PAID, IS_TOO_SLOW, PEER, TARGET
 from tcsql.http.deadlines import Pace, unacknowledged
@@ -75,6 +75,7 @@ class Guarded(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lanes.leave(self.peer)
+        self._lanes.deadlines.unsent.end(self)
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -105,12 +106,20 @@ class Guarded(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read as fast as it asks."""
         super().pause_writing()
-        self.reply.begin(self._lanes.now_s + self._lanes.deadlines.body_s)
+        deadlines = self._lanes.deadlines
+        self.reply.begin(self._lanes.now_s + deadlines.body_s)
+        deadlines.unsent.begin(self, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
         self.reply.end()
+        self._lanes.deadlines.unsent.end(self)
+
+    def cut(self) -> None:
+        """Others have their replies waiting, too, and there is no more room for all of them."""
+        self._lanes.api.metrics.refused(Overloaded.code)
+        self.transport.abort()
 
     # --- what the sweep says --------------------------------------------------------------------------------
 

@@ -78,10 +78,52 @@ class Watched(Protocol):
         """It has not read its reply in time."""
 
 
+class Reader(Protocol):
+    """Who has not taken all of its reply."""
+
+    def cut(self) -> None:
+        """Let go of it, and of the connection."""
+
+
+class Unsent:
+    """Replies that wait for their readers, of all connections: bounded, because each has a large one for free.
+
+    When there are too many bytes, who has waited longest is cut; one reply alone may be of any size. Costs nothing but
+    for connections that do not take what they are sent.
+
+    >>> unsent = Unsent(most=100)
+    >>> unsent.bytes
+    0
+    """
+
+    __slots__ = ("_held", "_most", "bytes")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        #: In the order in which they began to wait.
+        self._held: dict[Reader, int] = {}
+        self.bytes = 0
+
+    def begin(self, reader: Reader, size: int) -> None:
+        """So many bytes wait for it from now on."""
+        self.end(reader)
+        self._held[reader] = size
+        self.bytes += size
+        while self.bytes > self._most and len(self._held) > 1:
+            slowest = next(iter(self._held))
+            self.end(slowest)
+            slowest.cut()
+
+    def end(self, reader: Reader) -> None:
+        """It has taken them, or is gone."""
+        self.bytes -= self._held.pop(reader, 0)
+
+
 class Deadlines:
     """Those of one server."""
 
     def __init__(self, settings: Settings) -> None:
+        self.unsent = Unsent(settings.max_unsent_bytes)
         self._keepalive_s = float(settings.keepalive_s)
         self._header_s = float(settings.header_s)
         self.body_s = float(settings.body_s)

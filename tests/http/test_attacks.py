@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -18,13 +19,16 @@ from tests.http.keyring import bearer, make_key
 from tests.http.serving import Running, serving, wait_for
 
 ROWS = 8
+#: What the server lets wait for readers that do not read, and a page of which there are more than that in a few.
+MOST_UNSENT = 8_388_608
+LARGE_ROWS = 150
 
 
 @pytest.fixture(scope="module", params=LANES)
 def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
     """A server with a table of rows and a key for everything, which its client sends."""
     data = tmp_path_factory.mktemp("attacked") / "data"
-    with serving(data, *LANES[request.param]) as running:
+    with serving(data, "--max-unsent-bytes", str(MOST_UNSENT), *LANES[request.param]) as running:
         running.sql("CREATE TABLE posts (id INT PRIMARY KEY, n INT)")
         running.post("command=insert&table=posts", [{"id": number} for number in range(ROWS)])
         running.client.headers["authorization"] = f"Bearer {make_key(data)}"
@@ -119,3 +123,45 @@ def test_a_strangers_hint_is_refused_before_its_body_is_kept(guarded: tuple[Runn
     head = "POST /?command=hint&source=shop&table=posts"
     with begin(running, head, "no token", b"Content-Length: 1000000\r\n\r\n1\n2\n") as connection:
         assert b" 404 Not Found\r\n" in reply_of(connection)
+
+
+def unread(running: Running) -> socket.socket:
+    """A connection that asks for a large page and reads nothing of it."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.settimeout(10)
+    connection.connect(running.address)
+    key = running.client.headers["authorization"]
+    target = f"/?command=select&table=large&limit_max={LARGE_ROWS}"
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key}\r\n\r\n".encode())
+    connection.recv(1)  # the reply has begun
+    return connection
+
+
+def is_cut(connection: socket.socket) -> bool:
+    """Whether the connection ends before its reply does."""
+    taken = 0
+    try:
+        while piece := connection.recv(1_048_576):
+            taken += len(piece)
+            if taken > LARGE_ROWS * 40_000:
+                return False
+    except ConnectionError:
+        return True
+    return True
+
+
+def test_replies_that_nobody_reads_take_so_much_memory_and_no_more(guarded: tuple[Running, Path]) -> None:
+    running, _ = guarded
+    running.sql("CREATE TABLE large (id INT PRIMARY KEY, body TEXT)")
+    for start in range(0, LARGE_ROWS, 15):
+        rows = [{"id": number, "body": "x" * 40_000} for number in range(start, start + 15)]
+        assert running.post("command=insert&table=large", rows).status_code == 200
+    with contextlib.ExitStack() as stack:
+        oldest, *others, newest = [stack.enter_context(unread(running)) for _ in range(6)]
+        assert is_cut(oldest)
+        assert not is_cut(newest)  # who comes late has not waited long
+        assert len(others) == 4
+        assert len(running.get(f"command=select&table=large&limit_max={LARGE_ROWS}").json()["rows"]) == LARGE_ROWS
+    refused = running.client.get(f"{running.url}/status").json()["metrics"]
+    assert "overloaded" in str(refused)
