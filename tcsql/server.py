@@ -68,6 +68,9 @@ from tcsql.storage.ticket import Level, Origin
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 #: A follower that waits for a source that does not answer is not waited for longer.
 _FOLLOWERS_STOP_S: Final = 5.0
+_NO_ROOM: Final = (
+    "memory_limit (%d bytes) is used up from the start, the process has %d: writes that grow are refused; raise it"
+)
 logger = logging.getLogger("tcsql.server")
 
 
@@ -289,6 +292,8 @@ class Server:
         self._audit.note("start", SERVER, version=__version__, url=self.url, lsn=store.lsn)
         for note in store.recovered.notes:
             logger.warning("recovery: %s", note)
+        if store.budget.is_full():
+            logger.warning(_NO_ROOM, store.budget.limit_bytes, memory.resident_bytes())
         self._announce(
             f"tcsql ready on {self.url} "
             f"({_count(len(schemas), 'table')}, {_count(rows, 'row')}, recovered in {self._recovery_s:.1f} s)"

@@ -189,6 +189,13 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_a_memory_limit_without_room_is_told_at_the_start(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--memory-limit", "8MiB") as running:
+        reply = running.post("command=sql", b"sql=CREATE TABLE t (id INT PRIMARY KEY)")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (507, "no_memory")
+        assert "is used up from the start" in running.stderr()
+
+
 def test_a_directory_in_use_is_one_clear_line(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with closing(Store.open(data)):
