@@ -14,7 +14,7 @@ from typing import Final
 from tcsql.engine.change import Change
 from tcsql.engine.database import Database
 from tcsql.engine.schema import Column, TableSchema
-from tcsql.errors import SchemaMismatch, SetupError
+from tcsql.errors import CallerError, SchemaMismatch, SetupError
 from tcsql.sql import changes_of
 from tcsql.storage.options import utc_now
 from tcsql.storage.store import Store
@@ -30,7 +30,11 @@ async def adopt_schema(store: Store, path: str) -> Sequence[Change]:
     """
     if not path:
         return ()
-    changes = changes_of(_read(path), lambda name: None)
+    text = _read(path)
+    try:
+        changes = changes_of(text, lambda name: None)
+    except CallerError as error:
+        raise SetupError(f"{path}: {error.message}", error.hint) from None
     if not store.database.schemas():
         await store.commit(changes)
         return changes
@@ -51,7 +55,7 @@ def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise SetupError(f"cannot read the schema {path}: {error.strerror}") from None
+        raise SetupError(f"cannot read the schema {path}: {error.strerror}", "the setting schema names it") from None
     except UnicodeDecodeError as error:
         raise SetupError(f"{path} is not UTF-8 at byte {error.start}") from None
 

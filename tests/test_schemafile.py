@@ -72,6 +72,9 @@ def test_it_is_applied_once_and_compared_from_then_on(tmp_path: Path) -> None:
     file.write_text("; ".join(TABLE.replace("TABLE t", f"TABLE t{number}") for number in range(9)))
     with pytest.raises(SchemaMismatch, match=r"table t0 is not in the store; .*; and 4 more$"):
         asyncio.run(adopt())
+    file.write_text("CREATE TABEL t (id INT)")
+    with pytest.raises(SetupError, match=r"schema\.sql: line 1, column 1: CREATE TABEL"):
+        asyncio.run(adopt())
     file.write_bytes(b"\xff")
     with pytest.raises(SetupError, match="is not UTF-8 at byte 0"):
         asyncio.run(adopt())

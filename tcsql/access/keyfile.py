@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from tcsql.access.keys import Keys
-from tcsql.access.keytext import ring_of, text_of
+from tcsql.access.keytext import RESTORE, ring_of, text_of
 from tcsql.errors import SetupError
 
 NAME: Final = "keys.json"
@@ -75,7 +75,7 @@ class KeyFile:
             except OSError as error:
                 raise self._unreadable(error) from None
             except UnicodeDecodeError as error:
-                raise SetupError(f"{self.path} is damaged: it is not UTF-8 at byte {error.start}") from None
+                raise SetupError(f"{self.path} is damaged: it is not UTF-8 at byte {error.start}", RESTORE) from None
         self._mark = mark
         return ring
 

@@ -18,7 +18,7 @@ from tcsql.access.scopes import Scope
 from tcsql.errors import SetupError, did_you_mean
 
 FORMAT: Final = 1
-_RESTORE: Final = "put back what it was; tcsql key writes it, no hand should"
+RESTORE: Final = "put back what it was, or remove it and make other keys: tcsql key make"
 
 
 class _Wrong(Exception):
@@ -35,18 +35,18 @@ def ring_of(text: str, name: str = "keys.json") -> Keys:
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise SetupError(f"{name} is damaged: {error}", _RESTORE) from None
+        raise SetupError(f"{name} is damaged: {error}", RESTORE) from None
     if not isinstance(document, dict) or type(document.get("format")) is not int:
-        raise SetupError(f"{name} is damaged: it says no format", _RESTORE)
+        raise SetupError(f"{name} is damaged: it says no format", RESTORE)
     if document["format"] > FORMAT:
         raise SetupError(f"{name} was written by a newer TCSQL, format {document['format']}", "use that version")
     if document["format"] != FORMAT or document.keys() != {"format", "keys"} or not isinstance(document["keys"], list):
-        raise SetupError(f'{name} is damaged: it should be {{"format": {FORMAT}, "keys": [...]}}', _RESTORE)
+        raise SetupError(f'{name} is damaged: it should be {{"format": {FORMAT}, "keys": [...]}}', RESTORE)
     keys = [_key(entry, f"{name}: keys[{number}]") for number, entry in enumerate(document["keys"])]
     try:
         return Keys(keys)
     except SetupError as error:
-        raise SetupError(f"{name}: {error.message}", _RESTORE) from None
+        raise SetupError(f"{name}: {error.message}", RESTORE) from None
 
 
 def date_text(moment: int) -> str:
@@ -88,20 +88,20 @@ _DATES: Final = ("expires", "revoked", "rotated", "old_until")
 
 def _key(entry: object, place: str) -> Key:
     if not isinstance(entry, dict):
-        raise SetupError(f"{place} is no key", _RESTORE)
+        raise SetupError(f"{place} is no key", RESTORE)
     values: dict[str, Any] = {}
     for name, value in entry.items():
         if name not in _READERS:
-            raise SetupError(f"{place}.{name[:40]} is not known", did_you_mean(name, _READERS) or _RESTORE)
+            raise SetupError(f"{place}.{name[:40]} is not known", did_you_mean(name, _READERS) or RESTORE)
         try:
             values[name] = _READERS[name](value)
         except _Wrong as wrong:
-            raise SetupError(f"{place}.{name} should be {wrong}", _RESTORE) from None
+            raise SetupError(f"{place}.{name} should be {wrong}", RESTORE) from None
     for name in ("id", "name", "sha256", "scopes", "made"):
         if name not in values:
-            raise SetupError(f"{place} has no {name}", _RESTORE)
+            raise SetupError(f"{place} has no {name}", RESTORE)
     if ("old_sha256" in values) != ("old_until" in values):
-        raise SetupError(f"{place}: old_sha256 and old_until belong together", _RESTORE)
+        raise SetupError(f"{place}: old_sha256 and old_until belong together", RESTORE)
     return Key(**values)
 
 
