@@ -6,6 +6,11 @@ whenever the loop has accepted one, the others that wait are accepted here, up t
 costly counts at four times the capacity, by clients that give up after a second: 0 good answers a second before, 91 %
 of the capacity after, together with ``admission``.
 
+While the server is crowded (``admission``), only as many new connections are taken in a turn as it can serve, so that
+those that are open come first. What others that wait have sent is looked at: an ordinary read is refused on the spot,
+with 503 and the end of the connection, for 25 us; anything else (health, writes, nothing yet) is taken as always.
+Where many wait, those whose clients have given up meanwhile are closed: they would take the place of the living.
+
 Cost: one call of ``accept`` that finds nothing, 1 us, for a connection that comes alone; 70 us for each of many.
 """
 
@@ -16,19 +21,41 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 #: 18 ms of a turn.
 MOST_A_TURN: Final = 256
+#: With those that are refused or gone: 12 ms of a turn more.
+MOST_LOOKED_AT: Final = 1_024
+#: When more than these are taken in a turn many wait, and some have waited for too long.
+_FEW: Final = 64
+#: States of TCP in which the other side sends no more; the state is the first byte that the kernel tells.
+_GONE: Final = (7, 8)  # CLOSE, CLOSE_WAIT
+#: What may be refused unread, and how much of it is looked at: a longer request is taken.
+_READS: Final = (b"GET /?", b"GET /q/")
+_MOST_BYTES: Final = 4_096
+
+
+class Door(Protocol):
+    """Says how many may come in."""
+
+    def room(self) -> int | None:
+        """How many new connections are taken in this turn before others are refused unread; None: all."""
+
+    def late_at_door(self) -> bytes:
+        """What those are told that are refused."""
 
 
 class Accepting:
     """The rest of a listener's queue."""
 
-    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol], door: Door | None = None
+    ) -> None:
         listener.setblocking(False)
         self._listener = listener
         self._protocol = protocol
+        self._door = door
         self._is_due = False
         self._under_way: set[asyncio.Task[object]] = set()
 
@@ -41,20 +68,49 @@ class Accepting:
     def _accept(self) -> None:
         self._is_due = False
         loop = asyncio.get_running_loop()
-        for _ in range(MOST_A_TURN):
+        room = self._door.room() if self._door is not None else None
+        taken = 0
+        for _ in range(MOST_LOOKED_AT):
+            if taken == MOST_A_TURN:
+                return
             try:
                 connection, _ = self._listener.accept()
             except OSError:  # none waits; or no descriptor is left, or the server stops: the loop sees to those
                 return
             connection.setblocking(False)
+            if taken >= _FEW and _is_gone(connection):
+                connection.close()
+                continue
+            if room is not None and taken >= room and self._is_refused(connection):
+                continue
+            taken += 1
             task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
             self._under_way.add(task)
             task.add_done_callback(self._done)
+
+    def _is_refused(self, connection: socket.socket) -> bool:
+        """Refuse who asks for an ordinary read and nothing else."""
+        assert self._door is not None
+        try:
+            asked = connection.recv(_MOST_BYTES, socket.MSG_PEEK)
+            if not asked.startswith(_READS) or not asked.endswith(b"\r\n\r\n"):
+                return False
+            connection.recv(len(asked))  # closing with something unread would reset the connection, reply and all
+            connection.send(self._door.late_at_door())
+        except OSError:  # nothing has come yet, or the client has gone
+            return False
+        connection.close()
+        return True
 
     def _done(self, task: asyncio.Task[object]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # the client has gone again: nothing to tell anybody
+
+
+def _is_gone(connection: socket.socket) -> bool:
+    """Whether the client has closed it while it waited: it gave up, and an answer would be nobody's."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _GONE
 
 
 class Handshakes:

@@ -56,7 +56,11 @@ def protocol(lanes: Lanes) -> Callable[..., Connection]:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Connection:
         connections = cast(Collection[Guarded], server_state.connections)
-        lanes.serve(connections, lambda: Connection(lanes, config, server_state, app_state.copy(), _loop))
+        lanes.serve(
+            connections,
+            lambda: Connection(lanes, config, server_state, app_state.copy(), _loop),
+            lambda: server_state.default_headers,
+        )
         return Connection(lanes, config, server_state, app_state, _loop)
 
     return make
@@ -226,6 +230,8 @@ class Connection(Guarded):
                 known.learn_request(data, query)
                 self._request = known.request
             return True
+        if path == "/" and self._is_late(vetted):
+            return True
         reply = lanes.api.answer_now(Head("GET", path, query, caller=vetted.caller)) if _is_plain(target[4:]) else None
         if reply is None:
             return False
@@ -243,6 +249,8 @@ class Connection(Guarded):
                 self._write(whole)
                 self._is_paid = False
                 return True
+        if self._is_late(vetted):
+            return True
         path, _, query = target[4:].partition(b"?")
         if b"%" in path or not _is_plain(target[4:]):
             return False
@@ -251,6 +259,15 @@ class Connection(Guarded):
             return False
         self._is_paid = False
         self._send(reply, vetted.keeps_alive)
+        return True
+
+    def _is_late(self, vetted: Block) -> bool:
+        """Refuse what would only wait before anything of it is read; whose connection ends takes the longer way."""
+        late = self._lanes.late(self.server_state.default_headers) if vetted.keeps_alive else None
+        if late is None:
+            return False
+        self._is_paid = False
+        self._write(late)
         return True
 
     def _is_over_rate(self, vetted: Block) -> bool:

@@ -22,11 +22,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from tcsql.errors import Overloaded
 from tcsql.http.accepting import Accepting
 from tcsql.http.addresses import Kind, Peer
+from tcsql.http.admission import overloaded
 from tcsql.http.blocks import Block, vet
 from tcsql.http.deadlines import Deadlines
 from tcsql.http.endpoints import Api
 from tcsql.http.following import NO_FOLLOWERS, Followers
-from tcsql.http.messages import Header
+from tcsql.http.messages import CLOSE, Header, refusal
 from tcsql.http.published_lane import PublishedLane
 from tcsql.settings import Settings
 from tcsql.storage.store import Store
@@ -48,6 +49,7 @@ _SWEPT_A_TURN: Final = 500
 Blocks = dict[bytes, Block | None]
 #: Stands for a block that nobody has looked at.
 UNSEEN: Final = Block(keeps_alive=False)
+OVERLOADED: Final = overloaded()
 
 
 class Lanes:
@@ -75,6 +77,10 @@ class Lanes:
         self._page_heads: dict[int, bytes] = {}
         self._head_lsn = -1
         self._head_defaults: object = None
+        #: The whole refusal of what would only wait: on a connection that stays, and on one that ends with it.
+        self._late = self._late_at_door = b""
+        self._late_defaults: object = None
+        self._defaults: Callable[[], list[Header]] = list
         self.published = PublishedLane(api.published, api.page_headers, head)
         api.access.on_change(self.forget)
 
@@ -84,11 +90,17 @@ class Lanes:
         followers.on_fresh(self._forget_head)
         self.forget()
 
-    def serve(self, connections: Collection[Guarded], make: Callable[[], Guarded]) -> None:
+    def serve(
+        self,
+        connections: Collection[Guarded],
+        make: Callable[[], Guarded],
+        default_headers: Callable[[], list[Header]] = list,
+    ) -> None:
         """uvicorn has begun: ``connections`` are those that are open, ``make`` is how another is made."""
         self._connections = connections
+        self._defaults = default_headers
         if self.accepting is None and self._listener is not None:
-            self.accepting = Accepting(self._listener, make)
+            self.accepting = Accepting(self._listener, make, self)
 
     def forget(self) -> None:
         """Callers may not be who they were: forget all that was remembered of their requests."""
@@ -182,6 +194,39 @@ class Lanes:
             blocks.clear()
         found = blocks[data] = vet(data, self.api, peer)
         return found
+
+    def late(self, default_headers: list[Header]) -> bytes | None:
+        """The whole reply to a read that would only wait, counted; None: it is served. 0.3 us."""
+        admission = self.api.admission
+        if admission is None or not admission.is_late():
+            return None
+        admission.refuse()
+        self.api.count_refusal(OVERLOADED)
+        if default_headers is not self._late_defaults:
+            self._make_late(default_headers)
+        return self._late
+
+    def room(self) -> int | None:
+        """How many new connections are taken in this turn before others are refused unread; None: all."""
+        admission = self.api.admission
+        return admission.room if admission is not None and admission.is_crowded else None
+
+    def late_at_door(self) -> bytes:
+        """The same reply, counted, to who has only just come: the connection ends with it."""
+        admission = self.api.admission
+        if admission is not None:
+            admission.refuse()
+        self.api.count_refusal(OVERLOADED)
+        if self._defaults() is not self._late_defaults:
+            self._make_late(self._defaults())
+        return self._late_at_door
+
+    def _make_late(self, default_headers: list[Header]) -> None:
+        reply = refusal(OVERLOADED)
+        headers = (*reply.headers, (b"content-length", b"%d" % len(reply.body)))
+        self._late = head(reply.status, default_headers, headers) + b"\r\n" + reply.body
+        self._late_at_door = head(reply.status, default_headers, (*headers, CLOSE)) + b"\r\n" + reply.body
+        self._late_defaults = default_headers
 
     def page(self, body: bytes, default_headers: list[Header]) -> bytes:
         """A whole reply around the body of a page; its head is made anew when second, durable lsn or age move."""
