@@ -180,6 +180,9 @@ class Guarded(HttpToolsProtocol):
         if self._quiet_bytes > self._caps.head_bytes:
             self._cut(self._too_large())
             return False
+        if self._quiet_bytes and not self._in_message:  # empty lines, of which the parser tells nothing: a head begins
+            self._in_message = True
+            self.head_s = self._lanes.now_s
         if self.head_s == inf:
             self._fed = b""
         return not self.transport.is_closing()
@@ -198,7 +201,7 @@ class Guarded(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_message = True
-        self.head_s = self._lanes.now_s
+        self.head_s = min(self.head_s, self._lanes.now_s)
         self._head_bytes = 0
         super().on_message_begin()
 

@@ -50,7 +50,19 @@ _AUTHORIZATION: Final = b"authorization"
 _NAMED: Final = frozenset(
     (b"host", b"origin", b"sec-fetch-site", b"content-length", b"transfer-encoding", _AUTHORIZATION, _FORWARDED_FOR)
 )
-_FORWARDED: Final = frozenset((b"forwarded", b"via"))
+#: Beside those of standards what is common: a proxy that sends none but its own makes nobody local either.
+_FORWARDED: Final = frozenset(
+    (
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"fastly-client-ip",
+    )
+)
 _FORWARDED_PREFIX: Final = b"x-forwarded-"
 
 

@@ -28,7 +28,8 @@ LARGE_ROWS = 150
 def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
     """A server with a table of rows and a key for everything, which its client sends."""
     data = tmp_path_factory.mktemp("attacked") / "data"
-    with serving(data, "--max-unsent-bytes", str(MOST_UNSENT), *LANES[request.param]) as running:
+    flags = ("--max-unsent-bytes", str(MOST_UNSENT), "--header-s", "2", *LANES[request.param])
+    with serving(data, *flags) as running:
         running.sql("CREATE TABLE posts (id INT PRIMARY KEY, n INT)")
         running.post("command=insert&table=posts", [{"id": number} for number in range(ROWS)])
         running.client.headers["authorization"] = f"Bearer {make_key(data)}"
@@ -165,3 +166,23 @@ def test_replies_that_nobody_reads_take_so_much_memory_and_no_more(guarded: tupl
         assert len(running.get(f"command=select&table=large&limit_max={LARGE_ROWS}").json()["rows"]) == LARGE_ROWS
     refused = running.client.get(f"{running.url}/status").json()["metrics"]
     assert "overloaded" in str(refused)
+
+
+def test_empty_lines_keep_no_connection_open_that_asks_nothing(guarded: tuple[Running, Path]) -> None:
+    running, _ = guarded
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(running.address, timeout=10) as connection:
+        connection.sendall(b"\r\n")
+        time.sleep(0.2)
+        connection.sendall(request)  # a head that comes in time is answered, and the next one has its own time
+        assert b" 200 OK\r\n" in reply_of(connection)
+        time.sleep(3.5)
+        connection.sendall(request)
+        assert b" 200 OK\r\n" in reply_of(connection)
+        connection.settimeout(0.2)
+        began, told = time.monotonic(), b""
+        while not told and time.monotonic() < began + 8:
+            connection.sendall(b"\r\n")
+            with contextlib.suppress(TimeoutError):
+                told = connection.recv(65_536)
+        assert b" 408 Request Timeout\r\n" in told

@@ -396,6 +396,8 @@ THROUGH = (
     "X-FORWARDED-PROTO: https",
     "x-forwarded-x:",
     "Via: 1.1 p",
+    "X-Real-IP: 1.2.3.4",
+    "CF-Connecting-IP: 1.2.3.4",
 )
 
 
