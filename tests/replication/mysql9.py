@@ -52,9 +52,8 @@ def available() -> bool:
     return (_root() / "complete").exists()
 
 
-needs_mysql9 = pytest.mark.skipif(
-    not available(), reason="NOT TESTED against MySQL 9: it is not there. `make mysql9` fetches it (48 MB)"
-)
+MISSING: Final = "NOT TESTED against MySQL 9: it is not there. `make mysql9` fetches it (48 MB)"
+needs_mysql9 = pytest.mark.skipif(not available(), reason=MISSING)
 
 
 def fetch() -> None:

@@ -211,7 +211,7 @@ def test_a_table_has_only_so_many_automatic_indexes_and_a_stale_one_makes_room()
 
     def miss() -> None:
         for _ in range(99):
-            database.note(missed, ROWS, 0)
+            database.auto_indexes.note(database.table("t"), missed, ROWS, 0)
 
     miss()
     assert looked.look(0.0) is None
@@ -254,7 +254,7 @@ def test_keys_that_are_sorted_weigh_less_than_rows_that_are_examined() -> None:
     assert isinstance(examined, int) and examined > 900
     list(database.general_steps(query))
     assert not database.auto_indexes.needs(database.table("t"))
-    database.note(query, examined, 100)
+    database.auto_indexes.note(database.table("t"), query, examined, 100)
     assert [need.columns for need in database.auto_indexes.needs(database.table("t"))] == [("same",)]
 
 
