@@ -8,7 +8,7 @@
 One transaction or a hundred become one step, so that readers see whole transactions only. Values stay the columns that
 they were read as; what is kept for a row beside them is its place: 100 bytes, and 0.25 us.
 
-``size`` counts bytes of events. One transaction above ``MOST_BYTES`` cannot be one step, whatever we do: ``take_parts``
+``size`` counts bytes of events, of short rows more. One transaction above ``MOST_BYTES`` cannot be one step, whatever we do: ``take_parts``
 gives what of it there is, and the rest follows; until its end readers are between two states.
 """
 
@@ -24,6 +24,8 @@ from tcsql.replication.source import Rows, TableChange, Values
 
 #: Bytes of events: 200,000 rows of 500 bytes are 100 MB here and, as values, three times that.
 MOST_BYTES: Final = 256_000_000
+#: What a row takes as values at least, however short it is in an event.
+_ROW_BYTES: Final = 300
 #: The place of a key that has no row.
 _GONE: Final = -1
 
@@ -56,7 +58,7 @@ class _Table:
         if not self.parts:
             return TableChange(Rows(), gone)
         columns = [_joined([part.columns[at] for part in self.parts]) for at in range(len(self.parts[0].columns))]
-        if not gone and len(self.places) == self.rows:
+        if [*self.places.values()] == [*range(self.rows)]:  # a key that has gone and come back stands at its old place
             return TableChange(Rows(list(self.places), columns), gone)
         kept = [(key, place) for key, place in self.places.items() if place != _GONE]
         chosen = [[column[place] for _, place in kept] for column in columns]
@@ -86,7 +88,7 @@ class Gathering:
     def add(self, change: Change) -> None:
         """Rows of the transaction that has not ended."""
         self._open.append(change)
-        self._open_size += change.size
+        self._open_size += max(change.size, _ROW_BYTES * len(change))
 
     def commit(self) -> None:
         """It is whole: it counts."""
@@ -94,6 +96,10 @@ class Gathering:
         self._size += self._open_size
         self.events += sum(map(len, self._open))
         self._open, self._open_size = [], 0
+
+    def leave_out(self, table: str) -> None:
+        """What has come of a table in the transaction that has not ended does not count."""
+        self._open = [change for change in self._open if change.table[1] != table]
 
     def undo(self) -> None:
         """It has never been."""

@@ -18,6 +18,8 @@ _NO_TABLE: Final = frozenset([
 _DATABASE: Final = frozenset(["DATABASE", "SCHEMA"])
 _COMMENT: Final = re.compile(r"/\*(?![!M]).*?\*/|/\*M?!\d*|\*/|--[ \t].*?(?:\n|$)|#.*?(?:\n|$)", re.DOTALL)
 _WORD: Final = re.compile(r"[^\s`\"'.,;()=]+")
+#: A name that needs no quotes; in all of the text, as what looks like a comment may stand between quotes.
+_NAME: Final = re.compile(r"[\w$]+")
 
 
 def concerned(text: str, database: str, tables: Iterable[tuple[str, str]]) -> list[str]:
@@ -27,19 +29,27 @@ def concerned(text: str, database: str, tables: Iterable[tuple[str, str]]) -> li
     ['posts']
     >>> concerned("CREATE VIEW newest AS SELECT * FROM posts", "shop", [("shop", "posts")])
     []
+    >>> concerned("RENAME TABLE `old # one` TO x, `my posts` TO y", "shop", [("shop", "my posts"), ("shop", "users")])
+    ['my posts']
     >>> concerned("DROP DATABASE shop", "", [("shop", "posts")])
     ['posts']
     """
     words = _WORD.findall(_COMMENT.sub(" ", text))
     if len(words) < 2:
         return [name for _, name in tables]
-    folded = {word.lower() for word in words}
+    lowered = text.lower()
+    folded = set(_NAME.findall(lowered))
+
+    def is_named(name: str) -> bool:
+        its = name.lower()
+        return its in folded if _NAME.fullmatch(its) else its in lowered or its.replace("`", "``") in lowered
+
     if words[1].upper() in _DATABASE:
-        return [name for its, name in tables if its.lower() in folded or not its]
+        return [name for its, name in tables if is_named(its) or not its]
     if words[1].upper() in _NO_TABLE:
         return []
     return [
         name
         for its, name in tables
-        if name.lower() in folded and (its.lower() == database.lower() or its.lower() in folded)
+        if is_named(name) and (its.lower() == database.lower() or is_named(its))
     ]
