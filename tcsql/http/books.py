@@ -10,12 +10,13 @@ import logging
 import time
 from typing import Final
 
-from tcsql.access.callers import Caller
+from tcsql.access.callers import ANONYMOUS, Caller
 from tcsql.audit import Audit
 from tcsql.engine.plans import Cost
 from tcsql.engine.query import Query
 from tcsql.errors import TCSQLError
 from tcsql.http import render
+from tcsql.http.access import WRONG
 from tcsql.http.following import ACTIONS, PREFIX
 from tcsql.http.messages import Head, Reply, refusal
 from tcsql.http.paths import allowed, known_path, operation_at
@@ -28,6 +29,8 @@ logger = logging.getLogger("tcsql.http")
 
 #: A name is no longer; what is, comes from a client that is only trying.
 _MOST_CHARACTERS: Final = 64
+#: Nobody in particular, and whoever sends a key that is none of ours.
+_STRANGERS: Final = (ANONYMOUS.id, WRONG.id)
 
 
 class Books:
@@ -40,11 +43,14 @@ class Books:
         self._slow_s = self.slow.threshold_s
 
     def answered(self, operation: str, head: Head, reply: Reply, started_s: float) -> None:
-        """A request is done; ``operation``: ``refused`` when it was not carried out."""
+        """A request is done; ``operation``: ``refused`` when it was not carried out.
+
+        What strangers were refused is counted and not noted: anybody could fill the disk with it.
+        """
         self.metrics.answered(operation, reply.status, time.perf_counter() - started_s)
         if operation == "refused":
             operation = asked_for(head)
-        if operation in self.audit.operations:
+        if operation in self.audit.operations and head.caller.id not in _STRANGERS:
             self._note(operation, head, reply)
 
     def refused(self, head: Head, error: TCSQLError) -> Reply:
