@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 
 from tcsql.engine.change import RowsBatch, SchemaBatch
 
+#: Small neighbours are counted together, up to this part of either limit: 0.2 MB are held, not 15 of 100,000 records.
+_PARTS: Final = 1_000
 #: A part with more rows is logged as a reset: it would push everything else out of the log.
 RESET_ABOVE_ROWS: Final = 1_000
 _RESET: Final = -1
@@ -34,7 +36,7 @@ class LoggedChange:
 
 
 class Record(NamedTuple):
-    """The size of one transaction's changes in the file; ``lsn`` is its last one."""
+    """The size of changes in the file, of one transaction or of several in a row; ``lsn`` is their last one."""
 
     lsn: int
     changes: int
@@ -79,14 +81,18 @@ def decode(payload: bytes) -> Iterator[LoggedChange]:
 
 
 class LogBounds:
-    """How much the log holds, and how much of its old end has to go. Sizes only, no contents."""
+    """How much the log holds, and how much of its old end has to go. Sizes only, no contents.
+
+    After a cut at an age, which may lie within what is counted together, up to a thousandth too much is counted.
+    """
 
     def __init__(self, limit_changes: int, limit_bytes: int, records: Iterable[Record]) -> None:
         self.limit_changes = limit_changes
         self.limit_bytes = limit_bytes
-        self._records = deque(records)
-        self.changes = sum(record.changes for record in self._records)
-        self.bytes = sum(record.bytes for record in self._records)
+        self._records: deque[Record] = deque()
+        self.changes = self.bytes = 0
+        for record in records:
+            self.added(record, None)
 
     @property
     def is_on(self) -> bool:
@@ -113,9 +119,19 @@ class LogBounds:
         """Take note of a committed record and of the cut that went with it."""
         if cut is not None:
             self.cut(cut)
-        self._records.append(new)
         self.changes += new.changes
         self.bytes += new.bytes
+        if self._records:
+            _, changes, size = self._records[-1]
+            both = Record(new.lsn, changes + new.changes, size + new.bytes)
+            if both.changes * _PARTS <= self.limit_changes and both.bytes * _PARTS <= self.limit_bytes:
+                self._records.pop()
+                new = both
+        self._records.append(new)
+
+    def __len__(self) -> int:
+        """How many sizes are held."""
+        return len(self._records)
 
     def cut(self, lsn: int) -> None:
         """Take note that everything up to ``lsn`` is gone."""

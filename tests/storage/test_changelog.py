@@ -54,3 +54,28 @@ def test_a_full_log_is_cut_a_tenth_below_its_limit() -> None:
 def test_bytes_bound_the_log_as_well() -> None:
     bounds = LogBounds(10**6, 1_000, [Record(lsn, 1, 100) for lsn in range(1, 11)])
     assert bounds.cut_for(Record(11, 1, 150)) == 3
+
+
+@pytest.mark.parametrize("size", [10, 1_000])
+def test_a_log_of_small_transactions_takes_little_memory_and_is_cut_as_any_other(size: int) -> None:
+    bounds, cuts = LogBounds(100_000, 64 << 20, ()), []
+    for lsn in range(1, 250_001):
+        new = Record(lsn, 1, size)
+        cut = bounds.cut_for(new)
+        bounds.added(new, cut)
+        cuts += [] if cut is None else [(lsn, cut)]
+        assert bounds.changes <= 100_000
+        assert bounds.bytes <= 64 << 20
+    assert len(bounds) <= 2_000
+    assert len(cuts) > 10
+    for lsn, cut in cuts:  # a tenth below a limit, and no more than a thousandth further
+        kept = lsn - cut
+        assert 0.898 < max(kept / 100_000, kept * size / (64 << 20)) <= 0.9
+    assert (bounds.changes, bounds.bytes) == (250_000 - cuts[-1][1], (250_000 - cuts[-1][1]) * size)
+
+
+def test_sizes_read_from_a_file_are_counted_together_as_well() -> None:
+    bounds = LogBounds(100_000, 64 << 20, (Record(lsn, 1, 100) for lsn in range(1, 100_001)))
+    assert (len(bounds), bounds.changes, bounds.bytes) == (1_000, 100_000, 10_000_000)
+    bounds.cut(50_050)  # within what is counted together: that much stays
+    assert (len(bounds), bounds.changes) == (500, 50_000)
