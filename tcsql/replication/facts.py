@@ -22,7 +22,6 @@ _SAMPLE_ROWS: Final = 200
 _VARIABLES: Final = (
     "log_bin", "log_bin_trust_function_creators", "read_only", "slave_run_triggers_for_rbr", "lower_case_table_names",
     "innodb_read_only", "binlog_format", "binlog_row_image", "binlog_row_metadata", "gtid_mode", "log_slave_updates",
-    "binlog_do_db", "binlog_ignore_db",
 )  # fmt: skip
 
 
@@ -130,7 +129,7 @@ def gather(
         flavour=flavour,
         version=version,
         database=database,
-        variables=_variables(query),
+        variables={**_variables(query), **_left_out_of_the_log(query, flavour)},
         account=account,
         grants=_grants(query, account, admin) if own is None else read_grants(own.query),
         admin=admin,
@@ -182,6 +181,18 @@ def _variables(query: Query) -> dict[str, str]:
         str(name).lower(): str(value).upper()
         for name, value in query(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({wanted})")
     }
+
+
+def _left_out_of_the_log(query: Query, flavour: str) -> dict[str, str]:
+    """Databases that the binary log is kept for, or not for: no variables of the server. {}: this account may not ask.
+
+    Cost: one round trip.
+    """
+    try:
+        rows = [*query("SHOW MASTER STATUS" if flavour == "mariadb" else "SHOW BINARY LOG STATUS")]
+    except SourceFault:
+        return {}
+    return {"binlog_do_db": str(rows[0][2]), "binlog_ignore_db": str(rows[0][3])} if rows else {}
 
 
 def _functions(query: Query) -> dict[str, str] | None:

@@ -27,9 +27,14 @@ def of_server(facts: Facts) -> Iterator[Finding]:
             "the server is a replica of another, and does not write what it takes over into its own log:"
             " start it with --log-slave-updates",
         )
-    for name in ("binlog_do_db", "binlog_ignore_db"):
-        if facts.variables.get(name):
-            yield Finding(WARN, name, "", f"{name} is set: changes may be left out of the log")
+    for name, hides in (("binlog_do_db", False), ("binlog_ignore_db", True)):
+        listed = facts.variables.get(name, "")
+        is_listed = facts.database.lower() in listed.lower().split(",")
+        if listed and is_listed is hides:
+            message = f"{name} is {listed}: {facts.database} is left out of the log; start the server without it"
+            yield Finding(REFUSE, name, "", message)
+        elif listed:
+            yield Finding(WARN, name, "", f"{name} is {listed}: changes may be left out of the log")
     yield Finding(NOTE, "sql_log_bin", "", "what a session writes with sql_log_bin = 0 is found by the audit only")
 
 
