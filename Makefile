@@ -7,7 +7,7 @@
 # make torture the long tests and experiments, hours: docs/torture.md, docs/results, docs/promises.md
 # make soak    8.64 million mixed operations against one server: does it grow? some hours; docs/results/E24.json
 # make faults  plant faults in a copy, one after the other, and see that the tests turn red: some minutes
-# make bench-follow  following MySQL: copy, drain, latency, cost: docs/following-figures.md
+# make bench-follow  following MySQL by outbox and binary log: copy, drain, latency, cost: docs/following-figures.md
 # make bench-peers  TCSQL beside nginx, Redis and MariaDB: docs/performance.md
 # make bench-sweep   is any list slow? every kind of query at every selectivity, for docs/performance.md
 # make bench-guard   what the checks in front of each request cost: docs/guard-figures.md
@@ -84,6 +84,7 @@ $(VENV)/.load: $(VENV)/.stamp
 bench-follow: $(VENV)/.stamp
 	sh loadtest/install-peers.sh
 	$(BIN)/python -m benchmarks.follow
+	$(BIN)/python -m benchmarks.follow_binlog
 
 bench-stalls: $(VENV)/.stamp
 	$(BIN)/python -m benchmarks.stalls

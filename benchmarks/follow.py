@@ -52,7 +52,7 @@ GROUP: Final = "following"
 FULL_ROWS: Final = 1_000_000
 _UDF: Final = Path(__file__).parent.parent / "mysql_udf_sync"
 #: The rates that the goals speak of.
-_TRANSACTIONS_PER_S: Final = 500
+TRANSACTIONS_PER_S: Final = 500
 _CHANGES_PER_S: Final = 2_000
 _ROWS_OF_A_CHANGE: Final = 10
 _CONNECTIONS: Final = 32
@@ -77,9 +77,9 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else 150)
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     facts = machine.describe()
-    with tempfile.TemporaryDirectory(prefix="tcsql-bench-") as name, _source(Path(name), rows) as server:
-        facts["source"] = _version(server)
-        bench = _Bench(server, Path(name), rows, rounds, seconds, console)
+    with tempfile.TemporaryDirectory(prefix="tcsql-bench-") as name, source(Path(name), rows) as server:
+        facts["source"] = version(server)
+        bench = Bench(server, Path(name), rows, rounds, seconds, console)
         bench.run()
     follow_report.show(console, bench.figures)
     if output is None and rows >= FULL_ROWS:
@@ -95,15 +95,15 @@ def main(
 
 
 @contextmanager
-def _source(directory: Path, rows: int) -> Iterator[MariaDB]:
-    """MariaDB with the tables, their rows, and a plugin directory that has our functions."""
+def source(directory: Path, rows: int, *more: str) -> Iterator[MariaDB]:
+    """MariaDB with the tables, their rows, and a plugin directory that has our functions; ``more``: its options."""
     make = ["make", "-C", str(_UDF), f"BUILD={directory / 'udf'}", f"CONF={directory / 'push.conf'}"]
     subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
     (directory / "push.conf").write_text(f"doorbell = {directory / 'bell'}\n", encoding="ascii")
     (directory / "push.conf").chmod(0o600)
     options = ["--local-infile=ON", f"--plugin-dir={directory / 'udf'}", "--innodb-flush-log-at-trx-commit=1"]
     options += ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=256M"]
-    with MariaDB(*options) as server:
+    with MariaDB(*options, *more) as server:
         with server.connect() as connection:
             connection.cursor().execute(f"CREATE DATABASE {DATABASE}")
         lines = directory / "posts.tsv"
@@ -119,14 +119,34 @@ def _source(directory: Path, rows: int) -> Iterator[MariaDB]:
         yield server
 
 
-def _version(server: MariaDB) -> str:
+def version(server: MariaDB) -> str:
     with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT version()")
         return str(cursor.fetchone()[0])
 
 
-class _Bench:
-    """The measurements one after another, on one node."""
+def change_many(writer: Any, low: int, high: int, mark: int) -> None:
+    """Update every row from ``low`` to before ``high``, 10,000 a transaction; each moves in an index."""
+    for start in range(low, high, 10_000):
+        writer.cursor().execute(
+            f"UPDATE {TABLE} SET uid = uid ^ 1, dateline = dateline + 7, hits = {mark}"
+            f" WHERE id BETWEEN {start} AND {min(start + 9_999, high - 1)}"
+        )
+        writer.commit()
+
+
+def visible_s(node: Node, key: int, mark: int) -> float:
+    """Seconds until the change of that row is visible, and there is no backlog."""
+    began = time.perf_counter()
+    asked = f"{node.live.url}/?command=select&table={TABLE}&type=hits&where=id:NUMEQ:{key}"
+    while node.live.client.get(asked).json()["rows"][0]["hits"] != mark:
+        time.sleep(0.005)
+    node.wait_until_following(120)
+    return time.perf_counter() - began
+
+
+class Bench:
+    """The measurements one after another, on one node; ``follow_binlog`` uses what measures."""
 
     def __init__(
         self, server: MariaDB, directory: Path, rows: int, rounds: int, seconds: float, console: Console
@@ -153,14 +173,14 @@ class _Bench:
             self.console.print("comparing every row")
             node.assert_equal()
 
-    def _figure(self, name: str, unit: str, goal: Goal | None = None, note: str | None = None) -> Figure:
+    def figure(self, name: str, unit: str, goal: Goal | None = None, note: str | None = None) -> Figure:
         self.console.print(name)
         figure = Figure(GROUP, name, unit, goal=goal, note=note)
         self.figures.append(figure)
         return figure
 
     def _copy(self, node: Node) -> None:
-        figure = self._figure("first copy into a table with three indexes", "rows/s", Goal("at least", 100_000))
+        figure = self.figure("first copy into a table with three indexes", "rows/s", Goal("at least", 100_000))
         figure.reference = "PyMySQL reading the same rows and dropping them"
         figure.note = f"{self.rows:,} rows"
         for _ in range(max(1, self.rounds // 2)):
@@ -184,7 +204,7 @@ class _Bench:
         return time.perf_counter() - started
 
     @contextmanager
-    def _halted(self, node: Node) -> Iterator[None]:
+    def halted(self, node: Node) -> Iterator[None]:
         worker = node.worker()
         assert worker is not None
         processes = (node.live.process.pid, worker.pid)
@@ -198,26 +218,15 @@ class _Bench:
 
     def _drain(self, node: Node) -> None:
         events = min(300_000, self.rows // 2)
-        figure = self._figure("outbox drained into a table with three indexes", "events/s", Goal("at least", 30_000))
+        figure = self.figure("outbox drained into a table with three indexes", "events/s", Goal("at least", 30_000))
         figure.note = f"{events:,} updates, every one of another row, each moving it in an index"
         writer = connect(self.server.socket)
         for number in range(self.rounds):
             low = 1 + number % 2 * (self.rows // 2)
             mark = 3_000_000_000 + number
-            with self._halted(node):
-                for start in range(low, low + events, 10_000):
-                    writer.cursor().execute(
-                        f"UPDATE {TABLE} SET uid = uid ^ 1, dateline = dateline + 7, hits = {mark}"
-                        f" WHERE id BETWEEN {start} AND {min(start + 9_999, low + events - 1)}"
-                    )
-                    writer.commit()
-            began = time.perf_counter()
-            asked = f"/?command=select&table={TABLE}&type=hits&where=id:NUMEQ:{low + events - 1}"
-            client = node.live.client
-            while client.get(node.live.url + asked).json()["rows"][0]["hits"] != mark:
-                time.sleep(0.005)
-            node.wait_until_following(120)
-            figure.rounds.append(events / (time.perf_counter() - began))
+            with self.halted(node):
+                change_many(writer, low, low + events, mark)
+            figure.rounds.append(events / visible_s(node, low + events - 1, mark))
             self._wait_until_empty(writer)
         writer.close()
 
@@ -234,7 +243,7 @@ class _Bench:
             time.sleep(0.05)
 
     @contextmanager
-    def _writers(self, *arguments: object) -> Iterator[dict[str, Any]]:
+    def writers(self, *arguments: object) -> Iterator[dict[str, Any]]:
         """A process of ``follow_writers`` for the time of the block; what it found is in the dict afterwards."""
         command = [sys.executable, "-m", "benchmarks.follow_writers", self.server.socket, str(self.rows)]
         process = subprocess.Popen(
@@ -252,14 +261,14 @@ class _Bench:
                 process.wait()
 
     def _latency(self, node: Node) -> None:
-        half = self._figure("commit to visible at 500 transactions a second, doorbell, p50", "ms")
-        most = self._figure("commit to visible at 500 transactions a second, doorbell, p99", "ms", Goal("at most", 20))
+        half = self.figure("commit to visible at 500 transactions a second, doorbell, p50", "ms")
+        most = self.figure("commit to visible at 500 transactions a second, doorbell, p99", "ms", Goal("at most", 20))
         rates = []
         samples = 0
         for _ in range(self.rounds):
-            with self._writers("steady", _TRANSACTIONS_PER_S, 1, TABLE) as written:
+            with self.writers("steady", TRANSACTIONS_PER_S, 1, TABLE) as written:
                 time.sleep(0.5)
-                with self._writers("probe", node.live.url) as seen:
+                with self.writers("probe", node.live.url) as seen:
                     time.sleep(self.seconds)
             ordered = sorted(seen["latencies_ms"])
             samples += len(ordered)
@@ -269,11 +278,11 @@ class _Bench:
         half.note = most.note = f"{median(rates):.0f} transactions/s were done; {samples} commits were watched"
 
     def _reads(self, node: Node) -> None:
-        figure = self._figure(
+        figure = self.figure(
             "list pages while 2,000 rows a second change", "requests/s", Goal("at least", 0.8, "ratio")
         )
         figure.reference = "the same changes in a table that is not followed"
-        still = self._figure("the same beside a source in which nothing changes", "requests/s")
+        still = self.figure("the same beside a source in which nothing changes", "requests/s")
         still.reference = figure.reference
         self._fill(_ELSEWHERE)
         worker = node.worker()
@@ -292,7 +301,7 @@ class _Bench:
 
         def beside(table: str) -> float:
             steady = (_CHANGES_PER_S / _ROWS_OF_A_CHANGE, _ROWS_OF_A_CHANGE, table)
-            with self._writers("steady", *steady) as written:
+            with self.writers("steady", *steady) as written:
                 rate = asking()
             rates.append(written["rows_per_s"])
             return rate
@@ -340,7 +349,7 @@ class _Bench:
         node.wait_until_following(120)
 
     def _commits(self, name: str, goal: Goal | None = None) -> Figure:
-        figure = self._figure(name, "commits/s", goal)
+        figure = self.figure(name, "commits/s", goal)
         figure.reference = "a table without triggers"
         return figure
 

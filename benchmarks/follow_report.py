@@ -44,7 +44,12 @@ def _goal(goal: Goal | None) -> str:
 
 
 def write_page(result: Path) -> None:
-    PAGE.write_text(page(json.loads(result.read_text(encoding="utf-8"))), encoding="utf-8")
+    """The page from the JSON of ``follow``, and of ``follow_binlog`` where that is beside it."""
+    text = page(json.loads(result.read_text(encoding="utf-8")))
+    beside = result.with_name("follow_binlog.json")
+    if beside.exists():
+        text += binlog_part(json.loads(beside.read_text(encoding="utf-8")))
+    PAGE.write_text(text, encoding="utf-8")
 
 
 _ABOUT: Final = """
@@ -64,21 +69,56 @@ before it deletes it from the outbox. At the end of the run every row was compar
 
 def page(data: dict[str, Any]) -> str:
     """The page; nothing in it is not in the data."""
-    machine = data["machine"]
     figures = [Figure.from_json(each) for each in data["figures"]]
-    measured = (
+    measured = f"{_measured(data)} `make bench-follow` repeats it."
+    text = f"<!-- Written by `make bench-follow`. Do not edit. -->\n# Following MySQL: figures\n\n{measured}\n{_ABOUT}"
+    text += _lines(figures)
+    text += "\n## How\n\n"
+    text += _notes(figures)
+    return text + _HOW.format(rounds=data["rounds"], copies=max(1, data["rounds"] // 2))
+
+
+def _measured(data: dict[str, Any]) -> str:
+    machine = data["machine"]
+    return (
         f"Measured {data['started']} on {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
         f"{machine['system']}, {machine['python']} ({machine['python_built_with']}), SQLite {machine['sqlite']}, "
         f"MariaDB {machine['source']}; commit {machine['commit']}; load average at the start "
-        f"{machine['load_average_at_start']}. `make bench-follow` repeats it."
+        f"{machine['load_average_at_start']}."
     )
-    text = f"<!-- Written by `make bench-follow`. Do not edit. -->\n# Following MySQL: figures\n\n{measured}\n{_ABOUT}"
+
+
+def _lines(figures: Sequence[Figure]) -> str:
+    text = ""
     for figure in figures:
         spread, ratio, goal, met = _rest(figure)
         text += f"| {figure.name} | {_number(figure.value)} {figure.unit} | {spread} | {ratio} | {goal} | {met} |\n"
-    text += "\n## How\n\n"
-    text += "".join(f"- **{figure.name}**: {how}\n" for figure in figures if (how := _how(figure)))
-    return text + _HOW.format(rounds=data["rounds"], copies=max(1, data["rounds"] // 2))
+    return text
+
+
+def _notes(figures: Sequence[Figure]) -> str:
+    return "".join(f"- **{figure.name}**: {how}\n" for figure in figures if (how := _how(figure)))
+
+
+_BINLOG: Final = """
+## By the binary log
+
+{measured}
+
+| what | median | lowest to highest round | ratio | goal | met |
+|---|---|---|---|---|---|
+{lines}
+{notes}
+{rounds} rounds. Two TCSQL follow the same table, one by the log, one by the outbox; while one is measured the other is
+halted, in turns. MariaDB writes both its log and the binary log to disk at each commit. At the end of the run every row
+of both was compared with the source: all equal.
+"""
+
+
+def binlog_part(data: dict[str, Any]) -> str:
+    """What is added to the page by the figures of the binary log."""
+    figures = [Figure.from_json(each) for each in data["figures"]]
+    return _BINLOG.format(measured=_measured(data), lines=_lines(figures), notes=_notes(figures), rounds=data["rounds"])
 
 
 def _how(figure: Figure) -> str:
