@@ -25,8 +25,8 @@ from tcsql.settings import ENVIRONMENT_PREFIX, OPTIONS, SECTIONS, Settings, Valu
 
 #: Sections of the configuration file that others read: ``tcsql.sources``, ``tcsql.published``.
 ELSEWHERE: Final = ("source", "published")
-#: Variables of the environment that are no options: the key that the command line presents to a server.
-NO_OPTIONS: Final = ("TCSQL_KEY",)
+#: Variables of the environment that are no options: where the command line finds a server, and the key it presents.
+NO_OPTIONS: Final = ("TCSQL_KEY", "TCSQL_URL")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tcsql.cli.files import Writable, output_file
-from tcsql.cli.remote import DEFAULT_URL, KeyFile, server_at
+from tcsql.cli.remote import HERE, OF_SETTINGS, KeyFile, server_at
 from tcsql.cli.targets import ServerTarget, StoreTarget, Target
 from tcsql.engine.schema import TableSchema
 from tcsql.errors import SetupError, UnknownTable, did_you_mean
@@ -32,7 +32,7 @@ def dump(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
     data: Annotated[Path | None, typer.Option(help="dump the closed store in this directory")] = None,
-    url: Annotated[str, typer.Option(help="dump this running server")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(help=f"dump this running server ({OF_SETTINGS})", show_default=False)] = HERE,
     key_file: KeyFile = None,
 ) -> None:
     """Write tables as SQL, which MySQL loads too, or one table as NDJSON.

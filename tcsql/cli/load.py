@@ -23,7 +23,7 @@ import typer
 from tcsql.cli.files import InputFile
 from tcsql.cli.inputs import FORMATS, format_of, sample_of, table_of
 from tcsql.cli.progress import LoadProgress
-from tcsql.cli.remote import DEFAULT_URL, KeyFile, server_at
+from tcsql.cli.remote import HERE, OF_SETTINGS, KeyFile, server_at
 from tcsql.cli.targets import RowRefused, ServerTarget, StoreTarget, Target, ValueRow
 from tcsql.engine.change import Change, CreateTable, DropTable, RenameTable
 from tcsql.engine.schema import TableSchema
@@ -63,7 +63,7 @@ def load(
         Path | None, typer.Option(help="a file of CREATE TABLE statements, for tables that are missing")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="load into the closed store in this directory")] = None,
-    url: Annotated[str, typer.Option(help="load into this running server")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(help=f"load into this running server ({OF_SETTINGS})", show_default=False)] = HERE,
     key_file: KeyFile = None,
 ) -> None:
     """Load dumps of MySQL and MariaDB, CSV, TSV and NDJSON."""

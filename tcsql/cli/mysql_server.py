@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tcsql.cli.console import console, safe, table_of
 from tcsql.cli.mysql import mysql
-from tcsql.cli.remote import DEFAULT_URL, KeyFile, Refused, Server, Url, document, server_at
+from tcsql.cli.remote import HERE, KeyFile, Refused, Server, Url, document, server_at
 
 __all__ = ["mysql"]
 
@@ -36,7 +36,7 @@ _KINDS: Final = {"missing": "not here", "extra": "not at the source", "different
 
 @mysql.command()
 def status(
-    url: Url = DEFAULT_URL,
+    url: Url = HERE,
     *,
     key_file: KeyFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="the reply as it is")] = False,
@@ -105,7 +105,7 @@ def verify(
     table: Table = None,
     *,
     repair: Annotated[bool, typer.Option("--repair", help="write the source's rows where they differ")] = False,
-    url: Url = DEFAULT_URL,
+    url: Url = HERE,
     key_file: KeyFile = None,
 ) -> None:
     """Compare every row with the source, at one state of both, and name those that differ. Readers are not disturbed.
@@ -191,7 +191,7 @@ def _progress(text: str, total: int) -> Iterator[_Shown]:
 
 
 @mysql.command()
-def recopy(source: Source, table: Table = None, *, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def recopy(source: Source, table: Table = None, *, url: Url = HERE, key_file: KeyFile = None) -> None:
     """Copy tables anew, beside the rows that are held and go on answering. Returns at once; status tells how far it is.
 
     If more than half of the rows would go, nothing is done until accept says yes.
@@ -201,7 +201,7 @@ def recopy(source: Source, table: Table = None, *, url: Url = DEFAULT_URL, key_f
 
 
 @mysql.command()
-def accept(source: Source, *, url: Url = DEFAULT_URL, key_file: KeyFile = None) -> None:
+def accept(source: Source, *, url: Url = HERE, key_file: KeyFile = None) -> None:
     """Say yes to what a source asks: another server behind the url, or more than half of the rows going."""
     server = server_at(url, key_file)
     before = document(server, _path(source))

@@ -14,7 +14,7 @@ import typer
 
 from tcsql.cli.console import console, table_of
 from tcsql.cli.plan import plan_of
-from tcsql.cli.remote import DEFAULT_URL, KeyFile, Server, Url, get, query_string, server_at
+from tcsql.cli.remote import HERE, KeyFile, Server, Url, get, query_string, server_at
 from tcsql.errors import BadRequest
 from tcsql.http import render
 from tcsql.http.grammar import Grammar, ReadRequest
@@ -32,7 +32,7 @@ Data = Annotated[Path | None, typer.Option(help="read the closed store in this d
 def query(
     parameters: Parameters = "",
     table: Table = None,
-    url: Url = DEFAULT_URL,
+    url: Url = HERE,
     data: Data = None,
     *,
     key_file: KeyFile = None,
@@ -71,7 +71,7 @@ def _summary(reply: Mapping[str, Any]) -> str:
 def explain(
     parameters: Parameters = "",
     table: Table = None,
-    url: Url = DEFAULT_URL,
+    url: Url = HERE,
     data: Data = None,
     *,
     key_file: KeyFile = None,

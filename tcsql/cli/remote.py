@@ -21,9 +21,14 @@ from urllib.parse import quote, urlsplit
 import typer
 
 from tcsql.access.keys import parts_of
+from tcsql.cli.options import effective_settings
 from tcsql.errors import CallerError, SetupError
 
-DEFAULT_URL: Final = "http://127.0.0.1:3888"
+#: No url: the server that the settings of this directory and environment describe.
+HERE: Final = ""
+OF_SETTINGS: Final = "default: TCSQL_URL, else where the settings say that it listens"
+_EXAMPLE: Final = "http://127.0.0.1:3888"
+URL_VARIABLE: Final = "TCSQL_URL"
 KEY_VARIABLE: Final = "TCSQL_KEY"
 _TIMEOUT_S: Final = 120
 _PORTS: Final = {"http": 80, "https": 443}
@@ -32,7 +37,7 @@ _KEY_HINT: Final = "a key is what tcsql key make printed: tcsql_…, in the firs
 #: A key has 58 letters; what is longer is another file.
 _MOST_LINE: Final = 1_000
 
-Url = Annotated[str, typer.Option(help="the running server")]
+Url = Annotated[str, typer.Option(help=f"the running server ({OF_SETTINGS})", show_default=False)]
 KeyFile = Annotated[
     Path | None,
     typer.Option("--key-file", help=f"a file whose first line is the key to present (default: {KEY_VARIABLE})"),
@@ -103,6 +108,7 @@ def server_at(url: str, key_file: Path | None = None) -> Server:
 
     A key that would cross a network in the clear is warned of.
     """
+    url = url or os.environ.get(URL_VARIABLE, "") or _described()
     whole = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(whole)
@@ -110,11 +116,19 @@ def server_at(url: str, key_file: Path | None = None) -> Server:
     except ValueError:  # a port that is no number
         is_address = False
     if not is_address:
-        raise SetupError(f"{url} is not the address of a server", f"for example {DEFAULT_URL}")
+        raise SetupError(f"{url} is not the address of a server", f"for example {_EXAMPLE}")
     key = _key(key_file)
     if key is not None and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         print(f"tcsql: warning: the key goes to {parts.hostname} in the clear; use https", file=sys.stderr)
     return Server(whole, key)
+
+
+def _described() -> str:
+    """Where the server of the settings listens; one that listens everywhere is asked on this machine."""
+    settings = effective_settings({}).settings
+    scheme = "https" if settings.tls_certificate else "http"
+    host = "127.0.0.1" if settings.host in ("", "0.0.0.0", "::") else settings.host  # noqa: S104  # compared, not listened on  # nosec B104
+    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
 
 
 def _key(file: Path | None) -> str | None:

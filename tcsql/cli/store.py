@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tcsql.cli.remote import DEFAULT_URL, KeyFile, Url, get, server_at
+from tcsql.cli.remote import HERE, KeyFile, Url, get, server_at
 from tcsql.errors import SetupError, StoreDamaged
 from tcsql.storage.check import check_store
 
@@ -18,7 +18,7 @@ _PIECE_BYTES: Final = 1 << 20
 
 def backup(
     file: Annotated[Path, typer.Argument(help="the file to write", show_default=False)],
-    url: Url = DEFAULT_URL,
+    url: Url = HERE,
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
     *,
     key_file: KeyFile = None,

@@ -194,3 +194,19 @@ def test_tls_is_spoken_and_a_certificate_that_nobody_vouches_for_gets_no_key(
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "public"))
         assert run("query", "--json", "--url", url)[:2] == (0, '{"rows":[]}\n')
         assert asked.seen[0][1] == f"Bearer {TOKEN}"
+
+
+def test_without_a_url_commands_ask_the_server_that_the_settings_describe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert server_at("").url == "http://127.0.0.1:3888"
+    Path("tcsql.toml").write_text('[server]\nport = 4100\nhost = "0.0.0.0"\n')
+    assert server_at("").url == "http://127.0.0.1:4100"
+    monkeypatch.setenv("TCSQL_PORT", "4200")
+    monkeypatch.setenv("TCSQL_HOST", "::1")
+    monkeypatch.setenv("TCSQL_TLS_CERTIFICATE", "own.pem")
+    assert server_at("").url == "https://[::1]:4200"
+    monkeypatch.setenv("TCSQL_URL", "db.example:5000")
+    assert server_at("").url == "http://db.example:5000"
+    assert server_at("http://localhost:1").url == "http://localhost:1"
