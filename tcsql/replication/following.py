@@ -189,6 +189,9 @@ class Following:
         is_first = isinstance(asked, ReadRange) and asked.after is None
         if job.name in step.unsure and not is_first:
             self._doubted.add(job.name)
+        # copies that wait behind others may have begun, too
+        waiting = (copy.name for copy in known.copies if copy is not job and copy.has_begun)
+        self._doubted.update(step.unsure and set(step.unsure).intersection(waiting))
         if step.read is None:
             return
         before = job.findings.differing if isinstance(job, TableVerification) else 0
@@ -284,6 +287,8 @@ class Following:
         known = self._known
         if isinstance(job, TableCopy):
             known.copies.popleft()
+            if known.verification is not None and known.verification.is_outdated(known.store.database):
+                known.verification.break_off("a table was made anew")
             logger.warning("source %s: table %s is copied, %d rows", known.name, job.name, job.position.copied)
             if not known.copies:
                 known.accepted.clear()
@@ -297,7 +302,7 @@ class Following:
     def _now_fresh(self, step: Step) -> None:
         known = self._known
         if step.complete and not known.copies:
-            known.fresh_at = step.taken_s
+            known.fresh_at = max(known.fresh_at or 0.0, step.taken_s)  # a new session has to prove it anew
             if step.heartbeat_s is not None and step.heartbeat_s != self._heartbeat_s:
                 self._heartbeat_s = step.heartbeat_s
                 known.lag_ms = round(max(0.0, step.source_s - step.heartbeat_s) * 1000, 1)

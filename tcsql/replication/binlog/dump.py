@@ -39,6 +39,10 @@ _THROUGH_GTID: Final = 4
 _CAPABILITY: Final = 4
 #: The server cannot give what was asked for: it was purged, or never was here.
 _NO_SUCH_PLACE: Final = 1236
+#: MySQL says it with the same number.
+_SAME_NUMBER: Final = "with the same server"
+#: How a dump is refused to an account without REPLICATION SLAVE.
+_NO_RIGHT: Final = frozenset([1045, 1227])
 _REGISTER_WAIT_S: Final = 10.0
 _MISSED_BEATS: Final = 3
 _GREETING_S: Final = 10.0
@@ -93,7 +97,7 @@ class Dump:
                 raise SourceAway("the server does not answer")
 
     def _ask(self, server_id: int, start: Place) -> None:
-        if start.gtids and self._connection.flavour == "mysql":
+        if self._connection.flavour == "mysql" and (start.gtids or not start.file):
             gtids = MysqlGtids(start.gtids).encoded()
             head = pack("<HIIQI", _THROUGH_GTID, server_id, 0, len(MAGIC), len(gtids))
             self._connection.send(_BINLOG_DUMP_GTID, head + gtids)
@@ -131,10 +135,19 @@ class Dump:
             raise
 
     def _fault(self, error: ServerError) -> SourceAway | SourceFault:
+        if error.number == _NO_SUCH_PLACE and _SAME_NUMBER in error.text:
+            return SourceFault(
+                "another replica with our server_id reads the log of the source", "give each source a server_id"
+            )
         if error.number == _NO_SUCH_PLACE:
             return BinlogFault(
                 f"the source cannot go on from here: {' '.join(error.text.split())[:300]}",
                 "the table is copied afresh",
                 "purged",
+            )
+        if error.number in _NO_RIGHT:
+            return SourceFault(
+                "the account has no right to read the binary log",
+                f"run there: GRANT REPLICATION SLAVE ON *.* TO '{self._connection.address.user}'@'%'",
             )
         return self._connection.fault(error)

@@ -8,8 +8,8 @@
 One transaction or a hundred become one step, so that readers see whole transactions only. Values stay the columns that
 they were read as; what is kept for a row beside them is its place: 100 bytes, and 0.25 us.
 
-``size`` counts bytes of events, of short rows more. One transaction above ``MOST_BYTES`` cannot be one step, whatever we do: ``take_parts``
-gives what of it there is, and the rest follows; until its end readers are between two states.
+``size`` counts bytes of events, of short rows more. One transaction above ``MOST_BYTES`` cannot be one step, whatever
+we do: ``take_parts`` gives what of it there is, and the rest follows; until its end readers are between two states.
 """
 
 from __future__ import annotations

@@ -13,15 +13,19 @@ What a server sends may be ahead of what it shows: a transaction is in the log b
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from tcsql.errors import SourceFault
+from tcsql.replication.binlog.faults import BinlogFault
 from tcsql.replication.binlog.gtids import MysqlGtids
 from tcsql.replication.binlog.place import Place, file_number
 from tcsql.replication.connection import Connection
 from tcsql.replication.snapshot import BEGIN
 
 _UNREACHABLE: Final = "the server keeps no binary log"
+#: As SHOW BINLOG EVENTS prints the beginning of a transaction.
+_NAMED: Final = re.compile(r"GTID_NEXT *= *'([^']+)'")
 _REMEDY: Final = "start it with log_bin, or follow by mode outbox"
 
 
@@ -53,14 +57,22 @@ def begin_snapshot(connection: Connection) -> Sight:
     """Begin a snapshot of all tables; raises SourceAway, SourceFault."""
     if connection.flavour == "mariadb":
         connection.read(BEGIN)
-        found = {str(name).lower(): str(value) for name, value in connection.query("SHOW STATUS LIKE 'binlog_snap%'")}
-        file, position = found.get("binlog_snapshot_file", ""), found.get("binlog_snapshot_position", "")
-        if not file or not position.isdigit():
-            raise SourceFault(_UNREACHABLE, _REMEDY)
-        return Sight(Place(file, int(position)), MysqlGtids(), MysqlGtids())
+        return reach(connection)
     done = _executed(connection)
     connection.read(BEGIN)
     return Sight(None, done, _executed(connection))
+
+
+def reach(connection: Connection) -> Sight:
+    """How far the server has committed: of MariaDB's snapshot that has begun, else now. One round trip."""
+    if connection.flavour != "mariadb":
+        done = _executed(connection)
+        return Sight(None, done, done)
+    found = {str(name).lower(): str(value) for name, value in connection.query("SHOW STATUS LIKE 'binlog_snap%'")}
+    file, position = found.get("binlog_snapshot_file", ""), found.get("binlog_snapshot_position", "")
+    if not file or not position.isdigit():
+        raise SourceFault(_UNREACHABLE, _REMEDY)
+    return Sight(Place(file, int(position)), MysqlGtids(), MysqlGtids())
 
 
 def here(connection: Connection) -> Place:
@@ -74,6 +86,40 @@ def here(connection: Connection) -> Place:
         return Place(file, position, str(gtids or ""))
     finally:
         connection.query("ROLLBACK")
+
+
+def require_known(connection: Connection, place: Place) -> None:
+    """That a place which was stored is one of this log, and not of one that has been thrown away since.
+
+    After RESET MASTER the numbers of transactions begin again, and pass ours: the server would say yes to our names,
+    and what had ours is gone. So the file is looked into: what stands before the place has to have our names.
+    Raises BinlogFault (kind purged), SourceAway; reads one file of the log at the source.
+    """
+    if not place.file:
+        return
+    if connection.flavour == "mariadb":
+        [(found,)] = connection.query("SELECT BINLOG_GTID_POS(%s, %s)", (place.file, place.position))
+        is_ours = found is not None and set(str(found).split(",")) == set(place.gtids.split(","))
+    else:
+        is_ours = _has_no_known_transaction(connection, place)
+    if not is_ours:
+        raise BinlogFault(
+            f"{place.file} is not the log that was followed: it was reset, or the file is gone",
+            "the tables are compared",
+            "purged",
+        )
+
+
+def _has_no_known_transaction(connection: Connection, place: Place) -> bool:
+    """Whether an event begins at the place, and is no transaction that we have."""
+    try:
+        found = connection.query("SHOW BINLOG EVENTS IN %s FROM %s LIMIT 1", (place.file, place.position))
+    except SourceFault:  # no such file, or no event begins there
+        return False
+    if not found:
+        return True  # the end of the log
+    named = _NAMED.search(str(found[0][-1]))
+    return named is None or not MysqlGtids(place.gtids).has(named[1])
 
 
 def _executed(connection: Connection) -> MysqlGtids:

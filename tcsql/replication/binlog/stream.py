@@ -33,7 +33,7 @@ from tcsql.replication.binlog.faults import broken, unknown, unsuited
 from tcsql.replication.binlog.gtids import MariadbGtids, MysqlGtids
 from tcsql.replication.binlog.names import Named, mariadb_gtid, mysql_gtid, tagged_gtid, xa_prepare
 from tcsql.replication.binlog.payload import events_of_payload
-from tcsql.replication.binlog.place import BEGINNING, Place
+from tcsql.replication.binlog.place import BEGINNING, Place, file_number
 from tcsql.replication.binlog.prepared import Prepared
 from tcsql.replication.binlog.rowsevent import ROWS, RowsReader
 from tcsql.replication.binlog.statements import Sense, Statement, statement_of
@@ -83,13 +83,19 @@ class Parser:
     """One connection's or one file's events, in their order. Each method raises BinlogFault; then it is of no more use.
 
     ``tables``: those to follow, by database and name. ``place``: what is done is not told again. ``has_checksums``:
-    what was agreed on for the events before the first description; files have none there.
+    what was agreed on for the events before the first description; files have none there. ``is_sent``: a server sends
+    them, from the place on; without names it has no transaction before it.
     """
 
     def __init__(
-        self, tables: Mapping[tuple[str, str], Expected], place: Place = BEGINNING, *, has_checksums: bool = False
+        self,
+        tables: Mapping[tuple[str, str], Expected],
+        place: Place = BEGINNING,
+        *,
+        has_checksums: bool = False,
+        is_sent: bool = False,
     ) -> None:
-        self._done, self._start = place, place.start
+        self._done, self._start, self._is_sent = place, place.start, is_sent
         self._file, self._position = place.start.file, place.start.position
         #: None where the place has no names: those that come would be a part of all, and servers send the others again.
         self._gtids: MariadbGtids | MysqlGtids | None = None
@@ -152,7 +158,7 @@ class Parser:
         if is_format(event):
             header_of(event)
             self._format = format_of(event)
-            if self._gtids is None and self._done.gtids:
+            if self._gtids is None and (self._done.gtids or self._is_sent):
                 kind = MariadbGtids if self._is_mariadb else MysqlGtids
                 self._gtids = kind(self._done.gtids)
             self._rows.is_mariadb = self._is_mariadb
@@ -194,6 +200,8 @@ class Parser:
         if len(body) < 9:
             raise broken("a file's name is missing")
         self._file, self._position = body[8:].decode("utf-8", "replace"), int.from_bytes(body[:8], "little")
+        if self._is_sent and self._format is None and self._start.file:
+            self._require_later(file_number(self._file) >= file_number(self._start.file))
         if not self._done.file:
             self._done = self._done._replace(file=self._file, position=self._position)
         return _NONE
@@ -219,11 +227,20 @@ class Parser:
         if self._named is not None:
             raise broken("a transaction begins within another")
         self._named = named
-        if named.gtid and self._gtids is not None:
+        if self._is_sent and self._is_mariadb and self._start == self._done:
+            self._is_repeated = False  # numbers of several servers in a domain need not ascend
+        elif named.gtid and self._gtids is not None:
             self._is_repeated = self._gtids.has(named.gtid)
         else:
             self._is_repeated = bool(self._done.file) and self._done.is_behind(self._file, self._position)
+        if self._is_sent and not self._is_repeated and self._file == self._done.file:
+            self._require_later(self._position > self._done.position)
         return _NONE
+
+    def _require_later(self, is_later: bool) -> None:
+        """New transactions stand behind those that are done, else their names are given for the second time."""
+        if not is_later:
+            raise broken("it has begun anew at the server (RESET), and names of transactions with it")
 
     def _begin_of_mariadb(self, named: Named) -> Iterable[Item]:
         if not self._is_mariadb:
