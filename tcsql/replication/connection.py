@@ -18,7 +18,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -74,9 +75,9 @@ class _Wire(_Driver):
     _sock: socket.socket
 
     _secure: bool
-    _read_timeout: int
+    _read_timeout: float
 
-    _write_timeout: int
+    _write_timeout: float
     _space: memoryview
 
     def read(self, sql: str) -> list[Result]:
@@ -112,7 +113,11 @@ class _Wire(_Driver):
         self.connect(sock)
         # one space for all answers: memory that is taken and given back each time costs three times as much
         self._space = memoryview(bytearray(RECEIVE_BYTES))
-        self._read_timeout = self._write_timeout = READ_TIMEOUT_S  # both the same: no switching for each statement
+        self.wait(READ_TIMEOUT_S)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long for each piece of an answer."""
+        self._read_timeout = self._write_timeout = seconds  # both the same: no switching for each statement
 
 
 class Connection:
@@ -185,6 +190,15 @@ class Connection:
     def literal(self, value: int | float | str | bytes | None) -> str:
         """The value as SQL text."""
         return str(self._wire.escape(value))
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """What is asked in the block is answered within that time, or the source is away: SourceAway."""
+        self._wire.wait(seconds)
+        try:
+            yield
+        finally:
+            self._wire.wait(READ_TIMEOUT_S)
 
     def close(self) -> None:
         """End the session; never raises. Locks and an open transaction go with it."""

@@ -17,6 +17,9 @@ from tcsql.replication.binlog.stream import Parser
 from tcsql.replication.connection import Connection
 
 _IDLE_S: Final = 10.0
+#: An answer that takes longer than so many heartbeats is none.
+_MISSED_BEATS: Final = 3
+_LEAST_PATIENCE_S: Final = 1.0
 #: What is sent is not visible for a moment, no longer.
 _MOST_AHEAD_S: Final = 30.0
 
@@ -46,10 +49,15 @@ class Proof:
         if goal is not None and not goal.covers(parser.place):
             if now - self._asked_s > _MOST_AHEAD_S:
                 raise SourceAway("the source has less in its log than it has sent")
-            self._goal = reach(connection)
+            self._goal = self._reach(connection)
         elif goal is not None and goal.is_reached(*parser.at, parser.mysql_gtids):
             self.prove(self._asked_s)
             self._goal = None
         is_due = heard_s > self.proved_s and now - self.proved_s > self._every_s
         if self._goal is None and (is_due or now - self._asked_s > _IDLE_S):
-            self._goal, self._asked_s = reach(connection), now
+            self._goal, self._asked_s = self._reach(connection), now
+
+    def _reach(self, connection: Connection) -> Sight:
+        """How far the server is; on a link that is dead nobody waits for that."""
+        with connection.patience(max(_LEAST_PATIENCE_S, _MISSED_BEATS * self._every_s)):
+            return reach(connection)
