@@ -26,6 +26,8 @@ from tcsql.replication.snapshot import BEGIN
 _UNREACHABLE: Final = "the server keeps no binary log"
 #: As SHOW BINLOG EVENTS prints the beginning of a transaction.
 _NAMED: Final = re.compile(r"GTID_NEXT *= *'([^']+)'")
+#: No such file, or no event begins at the position.
+_NO_EVENT_THERE: Final = 1220
 _REMEDY: Final = "start it with log_bin, or follow by mode outbox"
 
 
@@ -114,8 +116,11 @@ def _has_no_known_transaction(connection: Connection, place: Place) -> bool:
     """Whether an event begins at the place, and is no transaction that we have."""
     try:
         found = connection.query("SHOW BINLOG EVENTS IN %s FROM %s LIMIT 1", (place.file, place.position))
-    except SourceFault:  # no such file, or no event begins there
-        return False
+    except SourceFault as error:
+        if error.extra.get("errno") == _NO_EVENT_THERE:
+            return False
+        user = connection.address.user
+        raise SourceFault(error.message, f"run there: GRANT REPLICATION SLAVE ON *.* TO '{user}'@'%'") from None
     if not found:
         return True  # the end of the log
     named = _NAMED.search(str(found[0][-1]))
