@@ -319,3 +319,15 @@ def test_examples_in_docstrings_run() -> None:
 def test_every_module_is_found_by_the_import_system() -> None:
     walked = {module.name for module in pkgutil.walk_packages([str(ROOT)], "tcsql.")}
     assert set(MODULES) - {"tcsql"} <= walked, "a package lacks its __init__.py"
+
+
+def test_no_group_is_repeated_possessively() -> None:
+    """Python before 3.11.5 gets (…)*+ wrong, and says nothing: it is written (?>(…)*)."""
+    repeated = re.compile(r"(?<!\\\\)(?<!\()\)[*+?]\+")
+    found = [
+        f"{name}: {token.string[:60]}"
+        for name, path in MODULES.items()
+        for token in tokenize.generate_tokens(iter(path.read_text().splitlines(keepends=True)).__next__)
+        if token.type == tokenize.STRING and repeated.search(token.string) and '"""' not in token.string[:4]
+    ]
+    assert not found

@@ -29,7 +29,7 @@ MAX_RECORD_CHARACTERS: Final = 64 << 20
 
 _EMPTY_IS_A_VALUE: Final = frozenset({Kind.TEXT, Kind.BINARY, Kind.SET})
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_TSV_FIELD: Final = re.compile(r"((?:[^\t\\]|\\.)*+)\t", re.DOTALL)
+_TSV_FIELD: Final = re.compile(r"((?>(?:[^\t\\]|\\.)*))\t", re.DOTALL)
 _TSV_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _TSV_ESCAPES: Final = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
 

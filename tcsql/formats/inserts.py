@@ -23,7 +23,7 @@ from tcsql.formats.charsets import Charset
 from tcsql.formats.records import Value
 from tcsql.literals import string_value
 
-_STRING: Final = r"'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+'"
+_STRING: Final = r"'[^'\\]*+(?>(?:(?:\\.|'')[^'\\]*+)*)'"
 _BARE: Final = r"[-+.0-9A-Za-z]++"
 #: A literal: 'text', 12.5e3, NULL, 0xFF, or a string with an introducer: _binary '…', x'…', b'…'.
 _VALUE: Final = rf"{_STRING}|{_BARE}|(?:_[a-z0-9]++[ ]?|[xXbBnN]){_STRING}"
@@ -31,12 +31,15 @@ _VALUE: Final = rf"{_STRING}|{_BARE}|(?:_[a-z0-9]++[ ]?|[xXbBnN]){_STRING}"
 _MAX_PATTERN_COLUMNS: Final = 400
 
 _ANY_VALUE: Final = re.compile(
-    rf"""(?:(?:{_STRING})|"[^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+"|(?:_[A-Za-z0-9]++\s*+|[xXbBnN]){_STRING}|{_BARE})""",
+    rf"""(?:(?:{_STRING})|"[^"\\]*+(?>(?:(?:\\.|"")[^"\\]*+)*)"|(?:_[A-Za-z0-9]++\s*+|[xXbBnN]){_STRING}|{_BARE})""",
     re.DOTALL,
 )
-_SPACE: Final = re.compile(r"(?:\s++|--(?=\s)[^\n]*+|#[^\n]*+|/\*.*?\*/)*+", re.DOTALL)
+#: (?>(?:…)*), here and elsewhere, is (?:…)*+ in a form that Python before 3.11.5 gets right: of an iteration that fails
+#: it keeps what was consumed (CPython issue 106052), and Debian 12 has 3.11.2.
+_SPACE: Final = re.compile(r"(?>(?:\s++|--(?=\s)[^\n]*+|#[^\n]*+|/\*.*?\*/)*)", re.DOTALL)
 _UNENDED: Final = re.compile(
-    r"""(?:_[A-Za-z0-9]++\s*+|[xXbBnN])?+(?:'(?:[^'\\]++|\\.|'')*+\\?|"(?:[^"\\]++|\\.|"")*+\\?)\Z""", re.DOTALL
+    r"""(?>(?:_[A-Za-z0-9]++\s*+|[xXbBnN])?)(?:'(?>(?:[^'\\]++|\\.|'')*)\\?|"(?>(?:[^"\\]++|\\.|"")*)\\?)\Z""",
+    re.DOTALL,
 )
 _PREFIXED: Final = re.compile(rf"(_[A-Za-z0-9]+|[xXbBnN])\s*({_STRING})", re.DOTALL)
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,80}")
@@ -89,7 +92,7 @@ class Shape:
             return None
         values = r"\s*+,\s*+".join(f"({_VALUE})" for _ in self.columns)
         if not values:
-            values = rf"(?:{_VALUE})(?:\s*+,\s*+(?:{_VALUE}))*+"
+            values = rf"(?:{_VALUE})(?>(?:\s*+,\s*+(?:{_VALUE}))*)"
         behind = rf"\s*+(?:,\s*+|;\s*+{re.escape(self.header)}\s*+|(?=;))"
         return re.compile(rf"\(\s*+{values}\s*+\){behind}|(.++)", re.DOTALL)
 

@@ -37,21 +37,21 @@ _SHOWN_BYTES: Final = 200
 _WORDS_BYTES: Final = 256
 
 _SPACE: Final = re.compile(
-    rb"(?:\xef\xbb\xbf|[\s;]++|--(?=\s)[^\n]*+\n|#[^\n]*+\n|/\*(?!M?!).*?\*/|/\*M!999999\\-.*?\*/)*+", re.DOTALL
+    rb"(?>(?:\xef\xbb\xbf|[\s;]++|--(?=\s)[^\n]*+\n|#[^\n]*+\n|/\*(?!M?!).*?\*/|/\*M!999999\\-.*?\*/)*)", re.DOTALL
 )
 #: A comment that does not end, or what may become one.
 _OPEN_COMMENT: Final = re.compile(rb"--?(?:\s[^\n]*+)?\Z|#|/\*(?!M?!)|/\*?\Z|/\*M\Z|/\*M!999999\\-")
-_NAME: Final = rb"(?:`(?:[^`]|``)++`|\"[^\"]++\"|[A-Za-z0-9_$]++)"
+_NAME: Final = rb"(?:`(?>(?:[^`]|``)+)`|\"[^\"]++\"|[A-Za-z0-9_$]++)"
 _EACH_NAME: Final = re.compile(_NAME)
 _INSERT: Final = re.compile(
-    rb"(?:INSERT|REPLACE)\s++(?:(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE)\s++)*+(?:INTO\s++)?"
+    rb"(?:INSERT|REPLACE)\s++(?>(?:(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE)\s++)*)(?:INTO\s++)?"
     rb"(?:" + _NAME + rb"\s*+\.\s*+)?(?P<table>" + _NAME + rb")\s*+"
-    rb"(?:\((?P<columns>\s*+" + _NAME + rb"\s*+(?:,\s*+" + _NAME + rb"\s*+)*+)\)\s*+)?VALUES?\s*+(?=\()",
+    rb"(?:\((?P<columns>\s*+" + _NAME + rb"\s*+(?>(?:,\s*+" + _NAME + rb"\s*+)*))\)\s*+)?VALUES?\s*+(?=\()",
     re.IGNORECASE | re.DOTALL,
 )
 _STATEMENT: Final = re.compile(
-    rb"(?:[^;'\"`/#-]++|'(?:[^'\\]++|\\.|'')*+'|\"(?:[^\"\\]++|\\.|\"\")*+\"|`[^`]*+`"
-    rb"|--(?=\s)[^\n]*+|#[^\n]*+|/\*.*?\*/|/(?!\*)|-)*+;",
+    rb"(?>(?:[^;'\"`/#-]++|'(?>(?:[^'\\]++|\\.|'')*)'|\"(?>(?:[^\"\\]++|\\.|\"\")*)\"|`[^`]*+`"
+    rb"|--(?=\s)[^\n]*+|#[^\n]*+|/\*.*?\*/|/(?!\*)|-)*);",
     re.DOTALL,
 )
 _WORDS: Final = re.compile(rb"(?:/\*M?!\d*+\s*+)?([A-Za-z]++)(?:\s++([A-Za-z_]++))?(?:\s++([A-Za-z_]++))?")

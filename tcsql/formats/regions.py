@@ -17,7 +17,7 @@ from tcsql.formats.inserts import BadRow, Incomplete, Shape, read_row, skip_spac
 from tcsql.formats.records import Bad, Record, RowBatch, Rows
 
 _MOST_SLOW_ROWS: Final = 1_024
-_BEHIND: Final = re.compile(r"(?:\s++|--(?=\s)[^\n]*+|#[^\n]*+|/\*.*?\*/)*+([,;]|\Z)?", re.DOTALL)
+_BEHIND: Final = re.compile(r"(?>(?:\s++|--(?=\s)[^\n]*+|#[^\n]*+|/\*.*?\*/)*)([,;]|\Z)?", re.DOTALL)
 #: Where to go on behind a row that cannot be read: at the next row, or behind the statement.
 _RESUME: Final = re.compile(r",\s*+(?=\()|;[ \t\r]*+\n")
 #: What is kept of a bad row for the report; a reject file gets all of it up to here.
