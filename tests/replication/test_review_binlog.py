@@ -219,9 +219,12 @@ def test_a_place_is_told_only_when_all_before_it_was_given(
     mirror.begin()
     monkeypatch.setattr(binlogsource, "MOST_EVENTS", 3)
     run(writer, "INSERT INTO even VALUES (1,2)", *(f"INSERT INTO a VALUES ({n},0)" for n in range(9)))
-    while 8 not in mirror.rows["a"]:
-        mirror.step()
+    for _ in range(20):  # from what is not told after a few steps a session would begin again and again
+        for _ in range(6):
+            mirror.step()
         mirror.reopen()
+        if 8 in mirror.rows["a"]:
+            break
     settle(mirror, writer)
 
 
