@@ -48,8 +48,4 @@ def concerned(text: str, database: str, tables: Iterable[tuple[str, str]]) -> li
         return [name for its, name in tables if is_named(its) or not its]
     if words[1].upper() in _NO_TABLE:
         return []
-    return [
-        name
-        for its, name in tables
-        if is_named(name) and (its.lower() == database.lower() or is_named(its))
-    ]
+    return [name for its, name in tables if is_named(name) and (its.lower() == database.lower() or is_named(its))]
