@@ -42,6 +42,18 @@ def environment(**extra: str) -> dict[str, str]:
     return plain | {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"} | extra
 
 
+@contextlib.contextmanager
+def without_settings() -> Iterator[None]:
+    """The same for a command that runs in this process, which refuses variables that it does not know."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    for name in kept:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "tcsql", *arguments]
 

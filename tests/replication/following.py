@@ -27,7 +27,7 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from tcsql.cli import main
-from tests.http.serving import Running, serving
+from tests.http.serving import Running, serving, without_settings
 from tests.mariadb import MariaDB
 from tests.replication.comparing import differences, held_rows, key_columns, reading, source_rows
 from tests.replication.mysql9 import MySQL9, needs_mysql9
@@ -45,7 +45,7 @@ _NEXT: Final = count(1)
 def _ran(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line's own entry, in this process: half a second less than a process of its own, many times a run."""
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
+    with redirect_stdout(out), redirect_stderr(err), without_settings():
         code = main(arguments)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 

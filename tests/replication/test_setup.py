@@ -16,6 +16,7 @@ import pytest
 from tcsql.cli import main
 from tcsql.replication.provision import count_calls
 from tcsql.replication.triggers import LIBRARY
+from tests.http.serving import without_settings
 from tests.mariadb import MariaDB
 from tests.replication.at_source import PASSWORD
 from tests.udf.library import make
@@ -93,7 +94,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def command(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = main(["mysql", *arguments])
+        with without_settings():
+            code = main(["mysql", *arguments])
         out, err = capsys.readouterr()
         assert PASSWORD not in out + err
         return code, out, err
@@ -319,7 +321,8 @@ def test_a_wrong_configuration_is_one_line(tmp_path: Path, run: Run, toml: str, 
 def test_serve_refuses_a_url_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "own.toml"
     file.write_text('[source.shop]\nurl="mysql://a@h/d?tls=verfiy"\ntables=["t"]')
-    assert main(["serve", "--config", str(file), "--data", str(tmp_path / "data")]) == 2
+    with without_settings():
+        assert main(["serve", "--config", str(file), "--data", str(tmp_path / "data")]) == 2
     assert "source shop: the url of the source has tls=verfiy (off, on or verify)" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
