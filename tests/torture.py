@@ -1,79 +1,185 @@
-"""Writes docs/torture.md at the end of ``make torture``: what ran, how it ended, how long it took, on which machine.
+"""Keeps what the long tests showed, by file, in ``docs/results/torture``; docs/torture.md shows all of it.
 
-A plugin of pytest (``-p tests.torture``). Tests add what they counted by ``record_property``. A run that fails is
-written down as failed.
+    TCSQL_TEST_PROFILE=torture pytest -p tests.torture tests/replication/test_workload.py    a piece
+    python -m tests.torture                                                                  the page again
+
+A plugin of pytest. A file of tests is written down when all of it has run; so the whole may be run at once by ``make
+torture``, or in pieces. A run that fails is written down as failed. Tests add what they counted by
+``record_property``.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import time
-from collections import Counter, defaultdict
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.machine import describe
+from tests.mariadb import program
+from tests.replication.mysql9 import MySQL9, available
+from tests.results import is_torture
 
-PAGE: Final = Path(__file__).parent.parent / "docs" / "torture.md"
-_HEAD: Final = """<!-- Written by `make torture`. Do not edit. -->
+ROOT: Final = Path(__file__).parent.parent
+PAGE: Final = ROOT / "docs" / "torture.md"
+RESULTS: Final = ROOT / "docs" / "results" / "torture"
+_HEAD: Final = """<!-- Written by `make torture` from results/torture and the text in tests/torture.py. Do not edit. -->
 # The long tests
 
 `make torture` runs every test of `make test`, those that draw at random many times as often, and some that are too long
-for every day: minutes of thirty writers with kill -9 on both sides, a backlog of a million changes, sysbench.
+for every day. What each file of tests showed when it last ran whole stands in
+[results/torture](results/torture), with its commit and its versions. A piece runs, and is written down, by
 
+    TCSQL_TEST_PROFILE=torture .venv/bin/python -m pytest -p tests.torture tests/replication/test_workload.py
+
+A file that is missing here has not been run at this size since results are kept. The experiments behind
+[the promises](promises.md) keep their figures there.
+
+## Sizes
+
+| what | in `make test` | here |
+|---|---|---|
 """
+#: What is longer, by the tests' own constants: beside those that are named, hypothesis draws 4,000 examples, not 100.
+_SIZES: Final = (
+    ("servers for what stops them, and for changes of the schema", "MariaDB", "MariaDB and MySQL 9"),
+    ("thirty writers at random, every poll a committed state", "2 s", "240 s"),
+    ("kill -9 of TCSQL, its worker and the source in turn, while thirty write", "3", "180"),
+    ("kill -9 of TCSQL while eight write, by the binary log", "3", "60"),
+    ("kill -9 of the source while sixteen write, by the binary log", "2", "60"),
+    ("kill of the link while eight write, by the binary log", "3", "60"),
+    ("kill -9 behind every event of a log", "one recording, in the parser", "a live log, the real process, too"),
+    ("hand-overs from copy to log while four write", "–", "100"),
+    ("statements of the schema while thirty write, both modes at once", "12", "240"),
+    ("changes from mode to mode while six write", "4", "40"),
+    ("one transaction in the binary log", "50,000 rows", "200,000 rows"),
+    ("a row in the binary log", "20 MB, in the reader", "16 MB to the byte and 20 MB, through all"),
+    ("sysbench, read and write, by outbox and by binary log", "–", "60 s each"),
+    ("a backlog of the outbox", "60,000 changes", "1,000,000 changes"),
+    ("mutated logs", "1 of 50", "50 of 50"),
+)
 
-_outcomes: dict[str, Counter[str]] = defaultdict(Counter)
-_seconds: Counter[str] = Counter()
-_notes: list[tuple[str, str]] = []
-_failed: list[str] = []
-_began: float = time.monotonic()
+#: Of servers and tools: the command, whose answer has the version.
+_MARK: Final = re.compile(r"\d+\.\d+\.\d+(?:-MariaDB)?")
+
+
+@dataclass
+class _File:
+    outcomes: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+
+_files: dict[str, _File] = {}
+#: Files of which not all tests run.
+_parts: set[str] = set()
+
+
+def pytest_collection_finish(session: Any) -> None:
+    """Arguments with a test's name, and none of a file, choose parts of it."""
+    _parts.update(_file_of(str(argument)) for argument in session.config.args if "::" in str(argument))
+
+
+def pytest_deselected(items: Sequence[Any]) -> None:
+    _parts.update(_file_of(item.nodeid) for item in items)
 
 
 def pytest_runtest_logreport(report: Any) -> None:
-    file, _, name = report.nodeid.partition("::")
-    file = file.removeprefix("tests/")
-    _seconds[file] += report.duration
+    seen = _files.setdefault(_file_of(report.nodeid), _File())
+    name = report.nodeid.partition("::")[2]
+    seen.seconds += report.duration
     if report.when == "call" or report.outcome != "passed":
-        _outcomes[file][report.outcome] += 1
+        seen.outcomes[report.outcome] += 1
         if report.outcome == "failed":
-            _failed.append(f"{file}::{name}")
+            seen.failed.append(name)
         if report.user_properties:
-            told = ", ".join(f"{what} {_text(count)}" for what, count in report.user_properties)
-            _notes.append((f"{file}::{name}", told))
+            seen.notes[name] = dict(report.user_properties)
 
 
 def pytest_sessionfinish(session: Any) -> None:
-    if session.config.args != ["tests"] and not os.environ.get("TCSQL_TEST_REPORT"):
-        return  # a part of the tests says nothing about all of them
-    PAGE.write_text(_page(time.monotonic() - _began), encoding="utf-8")
+    if not is_torture():
+        return
+    whole = {name: seen for name, seen in _files.items() if name not in _parts}
+    if not session.shouldstop and not session.shouldfail and whole:
+        _write(whole)
+        PAGE.write_text(page(), encoding="utf-8")
 
 
-def _text(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0].rpartition("tests/")[2]
 
 
-def _page(seconds: float) -> str:
+def _write(files: dict[str, _File]) -> None:
     facts = describe()
-    total: Counter[str] = sum(_outcomes.values(), Counter())
-    text = _HEAD
-    text += (
-        f"Run {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {facts['processor']}, {facts['cores']} cores,"
-        f" {facts['memory_gib']} GiB; {platform.system()}, {facts['python']}; commit {facts['commit']};"
-        f" {seconds / 60:.0f} minutes.\n\n"
-    )
-    text += f"**{_outcome(total)}**\n\n"
-    text += "".join(f"- failed: `{name}`\n" for name in _failed) + ("\n" if _failed else "")
-    if _notes:
-        text += "| test | counted |\n|---|---|\n"
-        text += "".join(f"| `{name}` | {told} |\n" for name, told in _notes) + "\n"
-    text += "| file | tests | seconds |\n|---|---|---|\n"
-    for file in sorted(_outcomes):
-        text += f"| `{file}` | {_outcome(_outcomes[file])} | {_seconds[file]:.0f} |\n"
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name, seen in files.items():
+        told = {
+            "file": name,
+            "outcomes": dict(sorted(seen.outcomes.items())),
+            "failed": seen.failed,
+            "seconds": round(seen.seconds),
+            "counted": seen.notes,
+            "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "commit": facts["commit"],
+            "machine": {each: facts[each] for each in ("processor", "cores", "memory_gib", "system")},
+            "versions": {"python": facts["python"], "sqlite": facts["sqlite"], **_servers()},
+        }
+        path = RESULTS / (name.removesuffix(".py").replace("/", ".") + ".json")
+        path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _servers() -> dict[str, str]:
+    """Versions of what the tests speak with, as far as it is here."""
+    commands = {"mariadb": [program("mariadbd"), "--version"]}
+    if available():
+        commands["mysql"] = [*MySQL9.program(), "--version"]
+    if sysbench := shutil.which("sysbench"):
+        commands["sysbench"] = [sysbench, "--version"]
+    found = {}
+    for name, command in commands.items():
+        answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        if version := _MARK.search(answer):
+            found[name] = version[0]
+    return found
+
+
+def page() -> str:
+    """The whole page, made in memory."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    text = _HEAD + "".join(f"| {' | '.join(size)} |\n" for size in _SIZES)
+    text += "\n## Last runs\n\n"
+    failed = [f"- failed: `{run['file']}::{name}`\n" for run in runs for name in run["failed"]]
+    total: Counter[str] = sum((Counter(run["outcomes"]) for run in runs), Counter())
+    minutes = sum(run["seconds"] for run in runs) / 60
+    text += f"**{_outcome(total)}** in {len(runs)} files, {minutes:.0f} minutes.\n\n{''.join(failed)}"
+    text += "\n" if failed else ""
+    for machine, versions in dict.fromkeys((_words(run["machine"]), _words(run["versions"])) for run in runs):
+        text += f"Machine: {machine}. Versions: {versions}.\n\n"
+    text += "| file | tests | seconds | when | commit |\n|---|---|---|---|---|\n"
+    for run in runs:
+        told = (f"`{run['file']}`", _outcome(Counter(run["outcomes"])), f"{run['seconds']:,}")
+        text += f"| {' | '.join((*told, run['date'], run['commit']))} |\n"
+    notes = [(run["file"], name, told) for run in runs for name, told in run["counted"].items()]
+    if notes:
+        text += "\n## Counted\n\n| test | counted |\n|---|---|\n"
+        text += "".join(f"| `{file}::{name}` | {_words(told)} |\n" for file, name, told in notes)
     return text
 
 
+def _words(told: dict[str, Any]) -> str:
+    return ", ".join(f"{what} {f'{count:,}' if isinstance(count, int) else count}" for what, count in told.items())
+
+
 def _outcome(counts: Counter[str]) -> str:
-    return ", ".join(f"{counts[kind]:,} {kind}" for kind in ("passed", "failed", "skipped") if counts[kind])
+    return ", ".join(f"{counts[kind]:,} {kind}" for kind in ("passed", "failed", "skipped") if counts[kind]) or "none"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

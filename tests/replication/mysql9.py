@@ -107,7 +107,7 @@ class MySQL9(MariaDB):
     """One server process with its own data directory. ``options`` are added to its command line."""
 
     @staticmethod
-    def _program() -> list[str]:
+    def program() -> list[str]:
         """mysqld through its own loader: the system's C library may be older."""
         root = _root()
         loader = next(root.glob("usr/lib*/ld-linux*.so.*"))
@@ -124,11 +124,11 @@ class MySQL9(MariaDB):
         return [*arguments, "--user=root"] if os.geteuid() == 0 else arguments
 
     def _initialize(self) -> None:
-        _run([*self._program(), *self._arguments(), "--initialize-insecure"])
+        _run([*self.program(), *self._arguments(), "--initialize-insecure"])
         (self.base / "data" / "auto.cnf").unlink()  # its UUID: each server makes one at its first start
 
     def _command(self) -> list[str]:
-        command = [*self._program(), *self._arguments(), f"--socket={self.socket}", "--skip-networking"]
+        command = [*self.program(), *self._arguments(), f"--socket={self.socket}", "--skip-networking"]
         command += [f"--pid-file={self.base / 'pid'}", f"--log-error={self.base / 'err.log'}", "--mysqlx=OFF"]
         command += ["--innodb-buffer-pool-size=64M", "--innodb-redo-log-capacity=16M", "--performance-schema=OFF"]
         command += ["--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--local-infile=ON"]
