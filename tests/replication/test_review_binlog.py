@@ -16,7 +16,7 @@ import pytest
 from tcsql.engine.values import PKey
 from tcsql.errors import SourceAway
 from tcsql.replication import binlogsource
-from tcsql.replication.binlog import sight
+from tcsql.replication.binlog import receiving, sight
 from tcsql.replication.binlog.gather import Gathering
 from tcsql.replication.binlog.late import read_without
 from tcsql.replication.binlog.structure import concerned
@@ -217,7 +217,7 @@ def test_a_place_is_told_only_when_all_before_it_was_given(
     mirror: Mirror, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror.begin()
-    monkeypatch.setattr(binlogsource, "MOST_EVENTS", 3)
+    monkeypatch.setattr(receiving, "MOST_EVENTS", 3)
     run(writer, "INSERT INTO even VALUES (1,2)", *(f"INSERT INTO a VALUES ({n},0)" for n in range(9)))
     for _ in range(20):  # from what is not told after a few steps a session would begin again and again
         for _ in range(6):
@@ -235,7 +235,7 @@ def test_a_backlog_is_read_in_steps_of_bounded_size_also_where_a_stretch_is_want
     mirror.source.close()
     run(writer, *(f"INSERT INTO a VALUES ({n},0)" for n in range(60)))
     run(writer, *(f"INSERT INTO even VALUES ({n},{n})" for n in range(60)))
-    monkeypatch.setattr(binlogsource, "MOST_EVENTS", 5)
+    monkeypatch.setattr(receiving, "MOST_EVENTS", 5)
     opened_s = time.monotonic()
     mirror.open()
     mirror.copies["b"] = None
@@ -278,13 +278,13 @@ def test_a_snapshot_begins_between_transactions(
     mirror: Mirror, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror.begin()
-    source = mirror.source
-    begin, receive = sight.begin_snapshot, source._receive
+    log = mirror.source._receiving
+    assert log is not None
+    begin, receive = sight.begin_snapshot, log._receive
     began: list[bool] = []
 
     def watched(connection: Any) -> Any:
-        assert source._parser is not None
-        began.append(source._parser.is_between)
+        began.append(log.parser.is_between)
         return begin(connection)
 
     kept: list[bytes] = []
@@ -293,15 +293,15 @@ def test_a_snapshot_begins_between_transactions(
         """Each event comes alone."""
         if not kept:
             receive(wait_s)
-            kept.extend(source._events)
-            source._events.clear()
+            kept.extend(log._events)
+            log._events.clear()
         if not kept:
             return False
-        source._events.append(kept.pop(0))
+        log._events.append(kept.pop(0))
         return True
 
     monkeypatch.setattr(binlogsource, "begin_snapshot", watched)
-    monkeypatch.setattr(source, "_receive", one_by_one)
+    monkeypatch.setattr(log, "_receive", one_by_one)
     for number in range(20):
         run(writer, "BEGIN", f"INSERT INTO a VALUES ({number},1)", f"INSERT INTO b VALUES ({number},1)", "COMMIT")
         mirror.copies["b"] = None
@@ -406,7 +406,7 @@ def test_a_mirror_of_all_steps_equals_the_source(
     mirror: Mirror, writer: Writer, server: MariaDB, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = random.Random(seed)
-    monkeypatch.setattr(binlogsource, "MOST_EVENTS", rng.choice((2, 9, 50)))
+    monkeypatch.setattr(receiving, "MOST_EVENTS", rng.choice((2, 9, 50)))
     for key in range(20):
         run(writer, f"INSERT INTO a VALUES ({key},{SUM})", f"INSERT INTO b VALUES ({key},0)")
         run(writer, f"INSERT INTO moved VALUES ({key},{key},1)", f"INSERT INTO even VALUES ({key},{key})")

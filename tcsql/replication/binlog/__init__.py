@@ -7,7 +7,7 @@
 
 Read in this order: ``events`` (frames, checksums, types), ``stream`` (events to transactions), ``tablemap`` and
 ``fitting`` (is this the table that we know?), ``rowsevent`` and ``compiled`` (bytes to rows), ``values`` (raw to stored
-values), ``gather`` (transactions to what a step holds).
+values), ``gather`` (transactions to what a step holds), ``receiving`` (a log as it comes).
 
 Invariants:
 
