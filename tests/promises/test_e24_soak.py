@@ -8,14 +8,11 @@ from pathlib import Path
 from tests.promises import soak
 from tests.results import record
 
-#: All of 8.64 M take hours; ``python -m tests.promises.soak`` runs them.
+#: All of 8.64 M take an hour and more; ``python -m tests.promises.soak`` runs them.
 OPERATIONS = int(os.environ.get("TCSQL_TEST_SOAK", "1000000"))
 
 
 def test_millions_of_mixed_operations_leave_it_no_larger(tmp_path: Path) -> None:
     figures = soak.soaked(tmp_path, OPERATIONS)
-    failed = [status for status in figures["statuses"] if int(status) in soak.WRONG]
-    passed = figures["growth_mib_per_million"] <= soak.GOAL_MIB and not failed
-    record("E24", passed=passed, **figures)
-    assert not failed
-    assert figures["growth_mib_per_million"] <= soak.GOAL_MIB, figures
+    record("E24", passed=soak.passes(figures), **figures)
+    assert soak.passes(figures), figures
