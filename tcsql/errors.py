@@ -33,6 +33,7 @@
     │   ├── MisdirectedRequest     421 misdirected_request   a Host that is not ours
     │   ├── NotLocal               403 not_local             through a proxy, while there are no keys
     │   ├── CrossSite              403 cross_site            a page of another site wants to change something
+    │   ├── ReplyTooLarge          422 reply_too_large       rows that are longer than max_reply_bytes together
     │   └── TooCostly              422 too_costly            above the work budget; the hint names the index
     ├── RetryLater             nobody is at fault: the same request succeeds later
     │   ├── NotReady               503 not_ready             still recovering
@@ -223,6 +224,11 @@ class NotLocal(CallerError):
 class CrossSite(CallerError):
     code = "cross_site"
     status = 403
+
+
+class ReplyTooLarge(CallerError):
+    code = "reply_too_large"
+    status = 422
 
 
 class TooCostly(CallerError):

@@ -261,9 +261,8 @@ class Server:
         """Read the store; runs in a thread beside the loop that answers /health and /ready."""
         started = time.monotonic()
         directory = Path(self._settings.data)
-        store = Store.open(
-            directory, store_options(self._settings), self._on_progress, Database(self._settings.query_budget_rows)
-        )
+        database = Database(self._settings.query_budget_rows, self._settings.max_reply_bytes)
+        store = Store.open(directory, store_options(self._settings), self._on_progress, database)
         for left in directory.glob(BACKUP_PREFIX + "*"):
             shutil.rmtree(left, ignore_errors=True)  # of a backup that a crash cut short
         gc.freeze()  # rows and indexes stay: walking over millions of them would stall every request

@@ -123,6 +123,14 @@ class Settings:
         low=1,
         high=10**7,
     )
+    max_reply_bytes: int = _option(
+        "limits",
+        16_777_216,
+        "longest rows of one reply, all together; longer ones are refused, never cut. A backup is not a reply of rows",
+        "bytes",
+        low=65_536,
+        high=2**31,
+    )
     max_body_bytes: int = _option(
         "limits",
         1_048_576,

@@ -24,6 +24,7 @@ from tcsql.engine.executor import Executor
 from tcsql.engine.numbers import number_of_text
 from tcsql.engine.order import SortTuple, turned
 from tcsql.engine.query import Aggregate, AggregateFunction, Group, OrderKind, OrderTerm
+from tcsql.engine.replysize import BYTES_PER_SLICE, require_fitting
 from tcsql.engine.result import Groups
 from tcsql.engine.rows import decode
 from tcsql.engine.schema import TableSchema
@@ -159,7 +160,14 @@ def group_steps(executor: Executor, query: Group) -> Generator[None, None, Group
             yield
     total = len(answers)
     page = yield from window_steps(answers, query.skip, query.skip + query.limit, itemgetter(0))
-    rows = [orjson.dumps({name: _exact(answer[name]) for name in query.output}) for _, answer in page]
+    rows, size, yielded = list[bytes](), 0, 0
+    for _, answer in page:
+        rows.append(orjson.dumps({name: _exact(answer[name]) for name in query.output}))
+        size += len(rows[-1]) + 1
+        require_fitting(size, executor.work.most_bytes)
+        if size - yielded > BYTES_PER_SLICE:
+            yielded = size
+            yield
     return Groups(total, rows)
 
 

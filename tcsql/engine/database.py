@@ -35,6 +35,7 @@ from tcsql.engine.planner import KEY_ONLY_COST, Planner
 from tcsql.engine.plans import Plans
 from tcsql.engine.prepared import PreparedQueries
 from tcsql.engine.query import Query, columns_of, filter_columns
+from tcsql.engine.replysize import UNBOUNDED
 from tcsql.engine.result import Result
 from tcsql.engine.schema import TableSchema, no_table
 from tcsql.engine.single import SingleInserts
@@ -54,8 +55,8 @@ T = TypeVar("T")
 class Database:
     """Tables by name. One writer; readers see every applied batch whole."""
 
-    def __init__(self, query_budget_rows: int = QUERY_BUDGET_ROWS) -> None:
-        self.query_budget_rows = query_budget_rows
+    def __init__(self, query_budget_rows: int = QUERY_BUDGET_ROWS, reply_bytes: int = UNBOUNDED) -> None:
+        self.query_budget_rows, self._reply_bytes = query_budget_rows, reply_bytes
         self._tables: dict[str, Table] = {}
         self._by_id: dict[int, Table] = {}
         self._planners: dict[int, Planner] = {}
@@ -322,7 +323,7 @@ class Database:
         held = self.table(table)
         found = self._prepared.get(held.id)
         if found is None:
-            found = self._prepared[held.id] = PreparedQueries(held, self._planner(held))
+            found = self._prepared[held.id] = PreparedQueries(held, self._planner(held), self._reply_bytes)
         return found
 
     def general_steps(self, query: Query, budget_rows: int | None = None) -> Generator[None, None, Result]:
@@ -386,7 +387,7 @@ class Database:
 
     def _work(self, table: Table, query: Query, budget_rows: int | None = None) -> Work:
         most = self.query_budget_rows if budget_rows is None else min(budget_rows, self.query_budget_rows)
-        return Work(most, lambda: advice(table, query))
+        return Work(most, lambda: advice(table, query), self._reply_bytes)
 
     def _planner(self, table: Table) -> Planner:
         planner = self._planners.get(table.id)

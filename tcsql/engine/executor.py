@@ -19,6 +19,7 @@ from tcsql.engine.needles import needles
 from tcsql.engine.order import Order
 from tcsql.engine.planner import Access, Planner
 from tcsql.engine.query import Conjunction, Filter
+from tcsql.engine.replysize import UNBOUNDED
 from tcsql.engine.rows import decode
 from tcsql.engine.streams import pkeys_of
 from tcsql.engine.table import Table
@@ -44,6 +45,8 @@ class Work:
     budget_rows: int
     #: What would make the query cheaper; asked only when it is refused.
     advice: Callable[[], str | None] = lambda: None
+    #: How long the rows of the reply may be together.
+    most_bytes: int = UNBOUNDED
     examined: int = 0
     #: Those of which only the key was looked at, in a seventh of the time.
     keys: int = 0

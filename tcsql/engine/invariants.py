@@ -24,6 +24,7 @@ def check_table(table: Table) -> None:
     assert list(table.pkeys_in_order()) == pkeys, f"{schema.name}: primary order"
     assert len(pkeys) == len(set(pkeys)) == len(table.rows), f"{schema.name}: a key stands twice"
     assert table.rows.bytes == table.rows.count_bytes(), f"{schema.name}: row bytes"
+    assert table.rows.longest >= max(map(len, table.rows.current.values()), default=0), f"{schema.name}: longest row"
     for index in (table.primary, *indexes):
         index.check_invariants()
     assert all(index.ready is (index not in building) for index in indexes), f"{schema.name}: what is being built"

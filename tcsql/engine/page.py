@@ -25,6 +25,7 @@ from tcsql.engine.keyorder import key_order
 from tcsql.engine.order import Order, SortTuple
 from tcsql.engine.planner import Access, Operands, Stream
 from tcsql.engine.query import Conjunction, Select
+from tcsql.engine.replysize import BYTES_PER_SLICE, require_fitting, size_of
 from tcsql.engine.result import Page
 from tcsql.engine.rows import project
 from tcsql.engine.streams import lists_between, pkeys_between, seek
@@ -63,7 +64,7 @@ class PageSearch:
             operands = Operands(self._table, conjunctions[0])
             direct = executor.planner.direct(conjunctions[0], self._order, operands)
             if direct is not None:
-                return self._by_position(direct)
+                return (yield from self._by_position(direct))
             plans = [self._plan(conjunctions[0], operands)]
         else:
             plans = [self._plan(conjunction, Operands(self._table, conjunction)) for conjunction in conjunctions]
@@ -91,7 +92,7 @@ class PageSearch:
 
     # --- by position ----------------------------------------------------------------------------------------
 
-    def _by_position(self, access: Access) -> Page:
+    def _by_position(self, access: Access) -> Generator[None, None, Page]:
         self._executor.work.use(access)
         query = self._query
         stream, size = access.streams[0], access.size
@@ -107,7 +108,7 @@ class PageSearch:
         self._executor.work.examine(len(pkeys))
         rows = self._table.rows.many(pkeys)
         page = [Match((), pkey, data) for pkey, data in zip(pkeys, rows, strict=True)]
-        return self._page(size, page, start > 0, stop < size)
+        return (yield from self._page(size, page, start > 0, stop < size))
 
     # --- by keys --------------------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class PageSearch:
         beyond = False
         for access in choices if self._cursor is not None else ():
             beyond = beyond or (yield from first_keys.any_beyond(access))
-        return self._cut(total, self._with_rows(keys), beyond)
+        return (yield from self._cut(total, self._with_rows(keys), beyond))
 
     def _with_rows(self, keys: list[PKey]) -> list[Match]:
         """The matches with these keys, in output order."""
@@ -177,7 +178,7 @@ class PageSearch:
             total = counted[0] + counted[1]
         if total is None and self._cursor is None and kept < self._need:  # the walk came to the end
             total = kept
-        return self._cut(total, matches, beyond)
+        return (yield from self._cut(total, matches, beyond))
 
     def _sorted(self, collector: Collector) -> Generator[None, None, list[Match]]:
         """The page's matches in order, and one more if there is one."""
@@ -190,7 +191,7 @@ class PageSearch:
         yield from collector.collect(self._executor.matches(self._query.where, self._taker(collector, counted)))
         total = counted[0] + counted[1]
         matches = (yield from self._sorted(collector)) if self._query.limit else []
-        return self._cut(total, matches, counted[1] > 0)
+        return (yield from self._cut(total, matches, counted[1] > 0))
 
     def _taker(self, collector: Collector, counted: list[int]) -> Take:
         order, cursor_key, backward = self._order, self._cursor_key, self._backward
@@ -349,22 +350,38 @@ class PageSearch:
 
     # --- the reply ------------------------------------------------------------------------------------------
 
-    def _cut(self, total: int | None, matches: list[Match], beyond: bool) -> Page:
+    def _cut(self, total: int | None, matches: list[Match], beyond: bool) -> Generator[None, None, Page]:
         limit, skip = self._query.limit, self._query.skip
         if self._cursor is None:
-            return self._page(total, matches[:limit], skip > 0, len(matches) > limit)
+            return (yield from self._page(total, matches[:limit], skip > 0, len(matches) > limit))
         more = len(matches) > limit
         if self._backward:
-            return self._page(total, matches[-limit:], more, beyond)
-        return self._page(total, matches[:limit], beyond, more)
+            return (yield from self._page(total, matches[-limit:], more, beyond))
+        return (yield from self._page(total, matches[:limit], beyond, more))
 
-    def _page(self, total: int | None, matches: list[Match], more_before: bool, more_behind: bool) -> Page:
+    def _page(
+        self, total: int | None, matches: list[Match], more_before: bool, more_behind: bool
+    ) -> Generator[None, None, Page]:
         rows = [match.data for match in matches]
         following = self._cursor_at(matches[-1]) if matches and more_behind else None
         preceding = self._cursor_at(matches[0]) if matches and more_before else None
         if self._query.columns is not None:
-            rows = [project(row, self._query.columns) for row in rows]
+            rows = yield from self._projected(rows, self._query.columns)
+        else:
+            require_fitting(size_of(rows), self._executor.work.most_bytes)
         return Page(total, rows, following, preceding)
+
+    def _projected(self, rows: list[bytes], columns: tuple[str, ...]) -> Generator[None, None, list[bytes]]:
+        found, size, read, most_bytes = list[bytes](), 0, 0, self._executor.work.most_bytes
+        for row in rows:
+            found.append(project(row, columns))
+            size += len(found[-1]) + 1
+            read += len(row)
+            require_fitting(size, most_bytes)
+            if read > BYTES_PER_SLICE:
+                read = 0
+                yield
+        return found
 
     def _cursor_at(self, match: Match) -> str:
         write = cursor_writer(self._table.schema, self._query.order)

@@ -8,21 +8,26 @@ plain number or text, a walk that finds too little) is left to it: ``answer`` re
 
 A prepared query holds on to the index objects, so it is good only for one ``shape_version`` of its table
 (``is_current``); rows may change freely.
+
+Rows that are too long for one reply are not joined: ``body`` leaves them to the careful way, whose ``answer`` refuses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from tcsql.engine import pagejson
 from tcsql.engine.places import Operands
 from tcsql.engine.planner import Planner
 from tcsql.engine.query import Count, Query, Select
+from tcsql.engine.replysize import BYTES_PER_SLICE, UNBOUNDED, fits_always, size_of, too_large
 from tcsql.engine.result import CountResult, Page
-from tcsql.engine.rows import project
+from tcsql.engine.rows import Rows, project
 from tcsql.engine.shortcuts import Answered, Body, MakeBody, Use
 from tcsql.engine.table import Table
-from tcsql.engine.ways import CountAnswer, Rows, SelectAnswer, count_way, page_way
+from tcsql.engine.ways import CountAnswer, SelectAnswer, count_way, page_way
+from tcsql.engine.ways import Rows as Found
 
 #: Hostile variety of shapes must not grow without bound.
 MOST_SHAPES: Final = 1_000
@@ -31,12 +36,18 @@ MOST_SHAPES: Final = 1_000
 class Prepared:
     """One shape of query on one table. One of ``select`` and ``count`` is there, the other is None."""
 
-    __slots__ = ("_shortcut", "count", "select", "table", "version")
+    __slots__ = ("_most_bytes", "_shortcut", "count", "select", "table", "version")
 
     def __init__(
-        self, table: Table, select: SelectAnswer | None, count: CountAnswer | None, shortcut: MakeBody | None
+        self,
+        table: Table,
+        select: SelectAnswer | None,
+        count: CountAnswer | None,
+        shortcut: MakeBody | None,
+        most_bytes: int,
     ) -> None:
         self.table = table
+        self._most_bytes = most_bytes
         self._shortcut = shortcut
         self.version = table.shape_version
         #: (operands, skip, limit) to a page.
@@ -49,19 +60,23 @@ class Prepared:
         """Whether columns and indexes are still those it was made for."""
         return self.table.shape_version == self.version
 
+    def is_too_long(self, rows: Sequence[bytes]) -> bool:
+        """Whether these rows are more than one reply may hold: 50 ns, or 20 each in a table of long ones."""
+        return self.table.rows.longest * len(rows) > self._most_bytes and size_of(rows) > self._most_bytes
+
     def body(self, skip: int, limit: int, answered: Answered) -> Body:
         """What gives the reply's body for operands of letters and digits; for a count offset and size say nothing."""
         careful = self._page_body(skip, limit, answered)
         if self._shortcut is None or (self.select is not None and (skip or not limit)):
             return careful
-        return self._shortcut(Use(limit, careful, answered))
+        return self._shortcut(Use(limit, fits_always(limit, self._most_bytes), careful, answered))
 
     def _page_body(self, skip: int, limit: int, answered: Answered) -> Body:
-        table, version, select = self.table, self.version, self.select
+        table, version, select, is_too_long = self.table, self.version, self.select, self.is_too_long
 
         def body(operands: Operands) -> bytes | None:
             found = select(operands, skip, limit) if select is not None and table.shape_version == version else None
-            if found is None:
+            if found is None or is_too_long(found[1]):
                 return None
             answered.unusual += 1
             answered.unusual_rows += len(found[1])
@@ -73,9 +88,10 @@ class Prepared:
 class PreparedQueries:
     """The prepared queries of one table, by shape; forgotten when its columns or indexes change."""
 
-    def __init__(self, table: Table, planner: Planner) -> None:
+    def __init__(self, table: Table, planner: Planner, most_bytes: int = UNBOUNDED) -> None:
         self._table = table
         self._planner = planner
+        self._most_bytes = most_bytes
         self._version = -1
         self._known: dict[object, Prepared | None] = {}
 
@@ -92,11 +108,11 @@ class PreparedQueries:
         if shape not in self._known:
             if len(self._known) >= MOST_SHAPES:
                 self._known.clear()
-            self._known[shape] = prepare(self._table, self._planner, query)
+            self._known[shape] = prepare(self._table, self._planner, query, self._most_bytes)
         return self._known[shape]
 
     def answer(self, query: Query) -> Page | CountResult | None:
-        """The answer, if the query is prepared and its operands are plain."""
+        """The answer, if the query is prepared and its operands are plain; raises ReplyTooLarge."""
         prepared = self.find(query)
         if prepared is None:
             return None
@@ -113,6 +129,8 @@ class PreparedQueries:
         if found is None:
             return None
         total, rows, behind, before = found
+        if prepared.is_too_long(rows):
+            raise too_large(self._most_bytes)
         return Page(total, list(rows), _text(behind), _text(before))
 
 
@@ -128,30 +146,34 @@ def _shape(query: Query) -> object:
     return conditions, type(query)
 
 
-def prepare(table: Table, planner: Planner, query: Query) -> Prepared | None:
+def prepare(table: Table, planner: Planner, query: Query, most_bytes: int) -> Prepared | None:
     """What answers all queries of this one's shape; None when only the general way does. 20 to 50 us."""
     if len(query.where.any_of) > 1:
         return None
     conjunction = query.where.any_of[0] if query.where.any_of else ()
     if isinstance(query, Count):
         counting = count_way(table, planner, conjunction)
-        return None if counting is None else Prepared(table, None, counting.answer, counting.shortcut)
+        return None if counting is None else Prepared(table, None, counting.answer, counting.shortcut, most_bytes)
     if not isinstance(query, Select) or query.after is not None or query.before is not None or query.total:
         return None
     paging = page_way(table, planner, query, conjunction)
     if paging is None:
         return None
     if query.columns is not None:
-        return Prepared(table, _projected(paging.answer, query.columns), None, None)
-    return Prepared(table, paging.answer, None, paging.shortcut)
+        return Prepared(table, _projected(paging.answer, query.columns, table.rows), None, None, most_bytes)
+    return Prepared(table, paging.answer, None, paging.shortcut, most_bytes)
 
 
-def _projected(select: SelectAnswer, columns: tuple[str, ...]) -> SelectAnswer:
-    def answer(operands: Operands, skip: int, limit: int) -> Rows | None:
+def _projected(select: SelectAnswer, columns: tuple[str, ...], rows_of: Rows) -> SelectAnswer:
+    """Some columns of the rows; long rows are left to the general way, which decodes a few of them at a time."""
+
+    def answer(operands: Operands, skip: int, limit: int) -> Found | None:
         found = select(operands, skip, limit)
         if found is None:
             return None
         total, rows, behind, before = found
+        if rows_of.longest * len(rows) > BYTES_PER_SLICE and size_of(rows) > BYTES_PER_SLICE:
+            return None
         return total, [project(row, columns) for row in rows], behind, before
 
     return answer

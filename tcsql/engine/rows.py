@@ -107,7 +107,7 @@ class _Generation:
 class Rows:
     """A mapping of primary key to row bytes of the current layout."""
 
-    __slots__ = ("_older", "_watched", "bytes", "current", "watchers")
+    __slots__ = ("_older", "_watched", "bytes", "current", "longest", "watchers")
 
     def __init__(self) -> None:
         #: Rows in the newest layout; the hot path reads it directly while ``settled``.
@@ -118,6 +118,8 @@ class Rows:
         #: Told of each row before it is set or removed: its key, and what it is as yet.
         self.watchers: list[Callable[[PKey, bytes | None], None]] = []
         self.bytes = 0
+        #: Bytes of the longest row there ever was, in the newest layout: none is longer.
+        self.longest = 0
 
     def __len__(self) -> int:
         return len(self.current) + (sum(len(each.rows) for each in self._older) if self._older else 0)
@@ -146,6 +148,7 @@ class Rows:
             if data is not None:
                 row = self.current[pkey] = each.translate(data)
                 self.bytes += len(row) - len(data)
+                self.longest = max(self.longest, len(row))
                 self._drop_empty()
                 return row
         return None
@@ -166,8 +169,10 @@ class Rows:
         """Set a row, in the newest layout; an older generation forgets it."""
         if self.watchers:
             self._tell(pkey)
-        old = self.current.get(pkey)
-        self.bytes += len(row) - (len(old) if old is not None else 0)
+        old, size = self.current.get(pkey), len(row)
+        self.bytes += size - (len(old) if old is not None else 0)
+        if size > self.longest:  # noqa: PLR1730  # max takes five times as long
+            self.longest = size
         if old is None and isinstance(pkey, tuple):
             untrack(pkey)  # else the collector would walk all rows
         self.current[pkey] = row
@@ -179,8 +184,14 @@ class Rows:
         if self.watchers:
             for pkey in pkeys:
                 self._tell(pkey)
+        self.fill(pkeys, rows)
+
+    def fill(self, pkeys: Iterable[PKey], rows: Sequence[bytes]) -> None:
+        """The same where nobody watches yet."""
         self.current.update(zip(pkeys, rows, strict=True))
-        self.bytes += sum(map(len, rows))
+        lengths = list(map(len, rows))
+        self.bytes += sum(lengths)
+        self.longest = max(self.longest, max(lengths, default=0))
 
     def change(self, gone: Sequence[RowOp], kept: Sequence[RowOp]) -> None:
         """Remove some rows and set others that are there. 0.2 us a row while ``settled``."""
@@ -191,8 +202,8 @@ class Rows:
                 assert op.after is not None
                 self.put(op.pkey, op.after)
             return
-        self.current.update([(op.pkey, op.after) for op in kept if op.after is not None])
-        self.bytes += sum([len(op.after) - len(op.before) for op in kept if op.after is not None and op.before])
+        self.bytes -= sum([len(op.before) for op in kept if op.before])
+        self.fill([op.pkey for op in kept], [op.after for op in kept if op.after is not None])
 
     def remove(self, pkey: PKey) -> None:
         """Forget a row, if it is there."""
@@ -238,6 +249,7 @@ class Rows:
                 pkey, data = oldest.popitem()
                 row = self.current[pkey] = oldest.translate(data)
                 self.bytes += len(row) - len(data)
+                self.longest = max(self.longest, len(row))
             limit_rows -= count
             self._drop_empty()
         return bool(self._older)

@@ -53,9 +53,14 @@ class Answered:
 
 
 class Use(NamedTuple):
-    """What a shortcut is made for: pages of ``limit`` rows from the first on, the same by steps, and what counts."""
+    """What a shortcut is made for: pages of ``limit`` rows from the first on, the same by steps, and what counts.
+
+    ``longest``: of rows of which so many fit into a reply whatever they are; a table with a longer one is left to
+    ``careful``, which adds up.
+    """
 
     limit: int
+    longest: int
     careful: Body
     answered: Answered
 
@@ -83,7 +88,7 @@ class Walk(NamedTuple):
 
 def row_body(table: Table, read: Callable[[bytes], Any], use: Use) -> Body:
     """One row by its key; ``read``: int or bytes.decode."""
-    version, rows, primary, (_, careful, answered) = table.shape_version, table.rows, table.primary, use
+    version, rows, primary, (_, longest, careful, answered) = table.shape_version, table.rows, table.primary, use
     answered.rows_of_usual = 1
 
     def body(operands: Operands) -> bytes | None:
@@ -92,6 +97,8 @@ def row_body(table: Table, read: Callable[[bytes], Any], use: Use) -> Body:
         try:
             row = rows.current[read(operands[0])]
         except (KeyError, ValueError):  # not there, or not moved to this layout yet; or no number
+            return careful(operands)
+        if rows.longest > longest:
             return careful(operands)
         primary.uses += 1
         answered.usual += 1
@@ -102,7 +109,7 @@ def row_body(table: Table, read: Callable[[bytes], Any], use: Use) -> Body:
 
 def run_body(page: InKeyOrder, bits: tuple[int, int], locate: Locate, use: Use) -> Body:
     """The first page of one run; ``bits``: those of the index's codec."""
-    (table, index, reverse, shape), (mask, low), (limit, careful, answered) = page, bits, use
+    (table, index, reverse, shape), (mask, low), (limit, longest, careful, answered) = page, bits, use
     version, rows, join = table.shape_version, table.rows, SEPARATOR.join
     answered.rows_of_usual = limit
 
@@ -119,6 +126,8 @@ def run_body(page: InKeyOrder, bits: tuple[int, int], locate: Locate, use: Use) 
                 start = end - limit
             else:
                 end = start + limit
+        if rows.longest > longest:
+            return careful(operands)
         current = rows.current
         try:
             if end - start == 1:  # "the newest of": half the time of a list of one
@@ -144,7 +153,7 @@ def run_body(page: InKeyOrder, bits: tuple[int, int], locate: Locate, use: Use) 
 
 def walk_body(page: InKeyOrder, walk: Walk, use: Use) -> Body:
     """A first page that is the beginning of the ordered run."""
-    (table, index, _, shape), (limit, careful, answered) = page, use
+    (table, index, _, shape), (limit, _, careful, answered) = page, use
     heads, locate_exact, head_place, (place, read_bounds) = walk
     version, join = table.shape_version, SEPARATOR.join
     answered.rows_of_usual = limit

@@ -206,7 +206,6 @@ class Table:
         """Fill an empty table: rows with the layout they were written in, in any order; every index sorted once."""
         translators: dict[int, Callable[[bytes], bytes]] = {}
         gathered = self._gathered(self.indexes.values())
-        current = self.rows.current
         for chunk in chunks(rows):
             if any(layout != self.schema.layout for layout, _ in chunk):
                 for layout in {layout for layout, _ in chunk}.difference(translators):
@@ -214,8 +213,7 @@ class Table:
                 data = [translators[layout](stored) for layout, stored in chunk]
             else:
                 data = [stored for _, stored in chunk]
-            current.update(zip(gathered.take(data), data, strict=True))
-            self.rows.bytes += sum(map(len, data))
+            self.rows.fill(gathered.take(data), data)
         self._build(self.indexes.values(), gathered)
 
     def _gathered(self, indexes: Iterable[Index]) -> Gathered:

@@ -14,6 +14,7 @@ A server opens its listener before its store is ready: until ``open`` is called 
 from __future__ import annotations
 
 import time
+from asyncio import to_thread
 from collections.abc import Callable, Mapping
 
 from tcsql.access.callers import LOCAL, Caller
@@ -32,7 +33,7 @@ from tcsql.errors import (
 )
 from tcsql.http import render
 from tcsql.http.access import Access
-from tcsql.http.admission import Admission
+from tcsql.http.admission import Admission, MustWait
 from tcsql.http.books import Books
 from tcsql.http.documents import DOCUMENTS, Documents
 from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
@@ -117,10 +118,13 @@ class Api:
         """The headers of any reply that holds data, as of the newest durable lsn."""
         return self._serving.state().headers()
 
-    def answer_now(self, head: Head) -> Reply | None:
-        """The reply to a request that needs neither waiting nor its body; None for all others."""
+    def answer_now(self, head: Head, is_admitted: bool = False) -> Reply | None:
+        """The reply to a request that needs neither waiting nor its body; None for all others.
+
+        Raises MustWait for one that is to be asked again, as admitted, when its turn has come.
+        """
         if head.method not in ("GET", "HEAD") or (head.path != "/" and head.path not in DOCUMENTS):
-            return self._published_now(head) if head.path.startswith(PUBLISHED_PREFIX) else None
+            return self._published_now(head, is_admitted) if head.path.startswith(PUBLISHED_PREFIX) else None
         started, books = time.perf_counter(), self.books
         operation = "select" if head.path == "/" else DOCUMENTS[head.path].operation
         try:
@@ -134,7 +138,8 @@ class Api:
                 if body is not None:
                     self.metrics.timed("known", time.perf_counter() - started)
                     return Reply(200, body, state.headers())
-                state.admission.admit()
+                if not is_admitted:
+                    state.admission.admit()
                 if b"command=select" not in head.query:
                     return None  # a write, a refusal, or a spelling that the careful way reads
                 parameters = of_query(head.query)
@@ -147,19 +152,21 @@ class Api:
                 except TCSQLError as error:
                     books.read(operation, request.query, state.store, head.caller, since=started, status=error.status)
                     raise place.view.told(error) from None
-                if found is None:
+                if found is None or (request.bigint_text and render.is_slow(found)):
                     return None
                 books.read(operation, request.query, state.store, head.caller, since=started)
                 reply = self._page(state, place.view.shown(request, found), request.bigint_text)
                 self._learn(state, place, parameters, head.query, request)
         except TCSQLError as error:
             reply = books.refused(head, error)
+        except MustWait:
+            raise
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
             reply = books.failed(head, bug)
         books.answered(operation, head, reply, started)
         return reply
 
-    def _published_now(self, head: Head) -> Reply | None:
+    def _published_now(self, head: Head, is_admitted: bool) -> Reply | None:
         if head.method not in PATHS[PUBLISHED]:
             return None
         started, books = time.perf_counter(), self.books
@@ -168,10 +175,12 @@ class Api:
             name = head.path[len(PUBLISHED_PREFIX) :]
             state = self._serving.state()
             before = state.store.database.plans.last
-            reply = self.published.answer_now(state, name, head.query)
+            reply = self.published.answer_now(state, name, head.query, is_admitted)
             books.published(before, state.store, head.caller, started)
         except TCSQLError as error:
             reply = books.refused(head, error)
+        except MustWait:
+            raise
         except Exception as bug:  # noqa: BLE001  # the client learns nothing of a bug, the log everything
             reply = books.failed(head, bug)
         if reply is not None:
@@ -361,12 +370,14 @@ class Api:
                 self.books.read(operation, request.query, state.store, caller, since=started, status=error.status)
                 raise view.told(error) from None
         self.books.read(operation, request.query, state.store, caller, since=started)
-        return operation, self._page(state, view.shown(request, found), request.bigint_text)
+        shown = view.shown(request, found)
+        body = await to_thread(render.result, shown, True) if request.bigint_text and render.is_slow(found) else None
+        return operation, self._page(state, shown, request.bigint_text, body)
 
-    def _page(self, state: Opened, found: Result, bigint_text: bool) -> Reply:
+    def _page(self, state: Opened, found: Result, bigint_text: bool, body: bytes | None = None) -> Reply:
         if not isinstance(found, CountResult):
             self.metrics.rows_sent += len(found.rows)
-        return Reply(200, render.result(found, bigint_text), state.headers())
+        return Reply(200, render.result(found, bigint_text) if body is None else body, state.headers())
 
 
 def _hinted(state: Opened, head: Head, body: bytes) -> Reply:

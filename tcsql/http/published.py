@@ -27,6 +27,7 @@ from tcsql.errors import (
     InvalidCursor,
     NotFound,
     NotReady,
+    ReplyTooLarge,
     SetupError,
     TooCostly,
     UnknownColumn,
@@ -236,22 +237,23 @@ class Publications:
             raise NotFound("no published query has that name", did_you_mean(name, self.queries))
         return found
 
-    def answer_now(self, state: Opened, name: str, raw: bytes) -> Reply | None:
-        """The reply to a request that takes no more than one turn; None: ``answer`` has to."""
+    def answer_now(self, state: Opened, name: str, raw: bytes, is_admitted: bool) -> Reply | None:
+        """The reply to a request that takes no more than one turn; None: ``answer`` has to. Raises MustWait."""
         query = self.find(name)
         if query.fast is not None:
             body = query.fast.body(raw)
             if body is not None:
                 query.calls += 1
                 return self._reply(state, query.published, body)
-        state.admission.admit()
+        if not is_admitted:
+            state.admission.admit()
         database = state.store.database
         template = query.require_template(database)
         asked = query.asked(template, raw)
         meant = template.query(asked.values, asked.skip, asked.limit, asked.after, asked.before)
         try:
             found = state.store.query_now(meant, query.budget_rows)
-        except TooCostly as error:
+        except (TooCostly, ReplyTooLarge) as error:
             raise self._too_costly(query, error) from None
         if found is None:
             return None
@@ -267,18 +269,20 @@ class Publications:
         async with state.admission.place():
             try:
                 found = await state.store.run(meant, query.budget_rows)
-            except TooCostly as error:
+            except (TooCostly, ReplyTooLarge) as error:
                 raise self._too_costly(query, error) from None
             except (UnknownColumn, UnknownTable):  # the table changed while it was asked
                 raise NotReady("this published query cannot be answered now", "retry later") from None
         return self._reply(state, query.published, query.body(template, found))
 
-    def _too_costly(self, query: PublishedQuery, error: TooCostly) -> TooCostly:
+    def _too_costly(self, query: PublishedQuery, error: TooCostly | ReplyTooLarge) -> TooCostly | ReplyTooLarge:
         """What a caller may know of it; the index that would help is the operator's to know."""
         query.too_costly += 1
         if query.too_costly == 1:
             hint = f"; {error.hint}" if error.hint else ""
             logger.warning("published query %s was too costly: %s%s", query.published.name, error.message, hint)
+        if isinstance(error, ReplyTooLarge):
+            return ReplyTooLarge("the rows of this reply would be longer than they may", "ask for something narrower")
         return TooCostly("this published query would examine more rows than it may", "ask for something narrower")
 
     def _reply(self, state: Opened, published: Published, body: bytes) -> Reply:

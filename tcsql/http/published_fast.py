@@ -274,6 +274,8 @@ def _careful_body(prepared: Prepared, size: tuple[int, int], has_cursors: bool, 
         if found is None:
             return None
         total, rows, behind, before = found
+        if prepared.is_too_long(rows):
+            return None
         answered.unusual += 1
         answered.unusual_rows += len(rows)
         return pagejson.page(total, rows, behind, before) if has_cursors else pagejson.page(total, rows, None, None)

@@ -20,6 +20,9 @@ from tcsql.errors import TCSQLError
 #: Beyond it not every integer is a float, and a float is all that JavaScript has.
 _EXACT_IN_FLOAT: Final = 2**53
 
+#: 5 ms, when every token is a number.
+_QUOTED_AT_ONCE: Final = 65_536
+
 _MAY_BE_BIG: Final = re.compile(rb"[0-9]{16}")
 _STRING_OR_NUMBER: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:[.eE][0-9eE.+-]*)?')
 
@@ -36,6 +39,11 @@ def result(value: Result, bigint_text: bool = False) -> bytes:
     if isinstance(value, Page):
         return pagejson.page(value.total, rows, _cursor(value.next), _cursor(value.prev))
     return b'{"total":%d,"rows":[%b]}' % (value.total, b",".join(rows))
+
+
+def is_slow(value: Result) -> bool:
+    """Whether quoting its integers takes some milliseconds: for a thread."""
+    return not isinstance(value, CountResult) and sum(map(len, value.rows)) > _QUOTED_AT_ONCE
 
 
 def _cursor(cursor: str | None) -> bytes | None:
