@@ -101,8 +101,8 @@ def _about(settings: Settings) -> str:
         f"{operators}\n\n"
         f"Host is one of {settings.hosts}, with any port; else 421. A page of another site may not write nor take a "
         f"backup: 403 cross_site; origins for which that is allowed: {settings.cors_origins or 'none'}.\n\n"
-        f"Bounds: {settings.max_rows} rows and {settings.max_reply_bytes} bytes a page, {settings.max_body_bytes} bytes a body, "
-        f"{settings.max_line_bytes} bytes a line of a bulk load, {settings.max_conditions} conditions."
+        f"Bounds: {settings.max_rows} rows and {settings.max_reply_bytes} bytes a page, {settings.max_body_bytes} "
+        f"bytes a body, {settings.max_line_bytes} bytes a line of a bulk load, {settings.max_conditions} conditions."
     )
 
 
