@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from tcsql.stalls import StallMeter
+from tcsql.stalls import RunQueue, StallMeter
 from tests.http.serving import serving
 
 
@@ -49,6 +52,27 @@ def test_a_planted_stall_is_counted_with_its_length_and_what_ran() -> None:
     assert any("tests.test_stalls:planted:" in frame for frame in longest["stack"]), longest
     assert longest["cpu_ms"] < longest["ms"], "it slept"
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_waiting_for_a_core_is_told_apart() -> None:
+    both = os.sched_getaffinity(0)
+    queue = RunQueue()
+    queue.open()
+    os.sched_setaffinity(0, {min(both)})
+    rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        before, until = queue.waited_s(), time.monotonic() + 20
+        while queue.waited_s() < before + 0.05:
+            assert time.monotonic() < until, "somebody else had the same core, and was not seen"
+    finally:
+        rival.kill()
+        rival.wait()
+        os.sched_setaffinity(0, both)
+        queue.close()
+    assert queue.waited_s() == 0.0, "closed"
+    recent = kept(0.12)["recent"]
+    assert recent
+    assert all(0 <= entry["waited_ms"] <= entry["ms"] + 20 for entry in recent), "counted from the timer before"
 
 
 def test_an_idle_loop_has_no_stall() -> None:

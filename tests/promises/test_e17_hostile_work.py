@@ -1,7 +1,8 @@
 """E17: hostile work is refused, or answered rightly, and never keeps the server from others.
 
-The stall meter of the server judges: how long its loop was away, and what it did. The quick share has a generous bound,
-as the machine has other things to do; ``make torture`` holds the promise, with a million rows.
+The stall meter of the server judges: how long its loop was away, and what it did. What the machine did with others, so
+that the loop was ready and had no core, is told apart and no stall of ours. The quick share has a generous bound;
+``make torture`` holds the promise, with a million rows.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ EACH: Final = 1 if is_torture() else 3
 STALL_MS: Final = 50 if is_torture() else 1_000
 ANSWER_S: Final = 60
 _STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3}) ")
-_shown: dict[str, Any] = {}
 
 
 def bytes_of(case: Case) -> bytes:
@@ -76,20 +76,28 @@ def test_hostile_work_is_answered_and_keeps_nobody_waiting(tmp_path: Path, lane:
         entry for entry in found
         if not entry["statuses"] or any(not (status == 200 or 400 <= status < 500) for status in entry["statuses"])
     ]  # fmt: skip  # one condition
-    longest = sorted(((stall["ms"], entry["name"], stall) for entry in found for stall in entry["stalls"]), key=_length)
+    longest = sorted(
+        ((own_ms(stall), entry["name"], stall) for entry in found for stall in entry["stalls"]), key=_length
+    )
     figures = {
         "requests": sum(sum(entry["statuses"].values()) for entry in found),
         "cases": len(found),
         "longest_stall_ms": longest[-1][0] if longest else 0,
-        "longest_stalls": [f"{name}: {ms} ms" for ms, name, _ in reversed(longest[-5:])],
+        "longest_with_waiting_for_a_core_ms": max((stall["ms"] for _, _, stall in longest), default=0),
+        "longest_processor_ms": max((stall["cpu_ms"] for _, _, stall in longest), default=0),
         "longest_answer_s": max(entry["seconds"] for entry in found),
+        "longest_stalls": [f"{name}: {ms} ms" for ms, name, _ in reversed(longest[-5:])],
     }
-    _shown[lane] = figures
     passed = not wrong and figures["longest_stall_ms"] <= STALL_MS
-    record("E17", passed=passed, rows=ROWS, **_shown)
+    record("E17" if lane == "fast" else f"E17-{lane}", passed=passed, rows=ROWS, **figures)
     assert not wrong
     assert kept["count"] >= ROWS
     assert figures["longest_stall_ms"] <= STALL_MS, orjson.dumps(longest[-3:], option=orjson.OPT_INDENT_2).decode()
+
+
+def own_ms(stall: dict[str, Any]) -> float:
+    """What of a stall was not waiting for a core that others had."""
+    return float(round(max(0.0, stall["ms"] - stall["waited_ms"]), 1))
 
 
 def _length(entry: tuple[float, str, Any]) -> float:
