@@ -330,7 +330,7 @@ class Api:
         if path == PUBLISHED:
             name = head.path[len(PUBLISHED_PREFIX) :]
             started, before = time.perf_counter(), state.store.database.plans.last
-            reply = await self.published.answer(state, name, head.query)
+            reply = await self.published.answer(state, name, head)
             self.books.published(before, state.store, head.caller, started)
             return "published", reply
         if operation == "hint" and head.method == "POST" and is_hint(head.query):
@@ -350,17 +350,17 @@ class Api:
                 raise GetWritesOff(f"{command} by {head.method} is switched off", "send it as a POST")
             outcome = await place.writer.get(parameters, head.caller)
         if isinstance(outcome, ReadRequest):
-            return await self._read(state, place, outcome, head.caller)
+            return await self._read(state, place, outcome, head)
         self.metrics.rows_written += outcome.rows
         about = About(outcome.table, outcome.rows, outcome.lsn, outcome.did)
         return outcome.operation, Reply(200, outcome.body, state.headers_at(outcome.lsn), about=about)
 
-    async def _read(self, state: Opened, place: Place, request: ReadRequest, caller: Caller) -> tuple[str, Reply]:
-        view, operation = place.view, read_operation(request.query)
+    async def _read(self, state: Opened, place: Place, request: ReadRequest, head: Head) -> tuple[str, Reply]:
+        view, operation, caller = place.view, read_operation(request.query), head.caller
         if request.min_lsn is not None:
             await state.wait_for(*request.min_lsn, self._settings.min_lsn_timeout_s)
         started = time.perf_counter()
-        async with state.admission.place():
+        async with state.long_reads.place(caller, head.address):
             try:
                 if request.explain:
                     plan = view.plan(request, await state.store.explain(request.query, view.budget_rows))

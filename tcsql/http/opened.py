@@ -17,6 +17,7 @@ from tcsql.http.following import Followers, HintReader, age_headers
 from tcsql.http.grammar import Grammar
 from tcsql.http.judge import Judge
 from tcsql.http.known import KnownQueries
+from tcsql.http.longreads import LongReads
 from tcsql.http.messages import JSON_HEADERS, Header
 from tcsql.http.views import View
 from tcsql.http.writes import Writer
@@ -53,6 +54,7 @@ class Opened:
         "admission",
         "followers",
         "hints",
+        "long_reads",
         "store",
     )
 
@@ -68,10 +70,14 @@ class Opened:
         self._views: dict[Rights, tuple[View, Writer]] = {}
         self._places: dict[Caller, Place] = {}
         self.admission = Admission(_running_loop())
+        self.long_reads = LongReads(self._refuses_read)
         self._store_id = store.id.encode()
         self._headers_lsn = -1
         self._headers: tuple[Header, ...] = ()
         followers.on_fresh(self._forget_headers)
+
+    def _refuses_read(self) -> None:
+        self.admission.refused += 1
 
     @property
     def grammar(self) -> Grammar:

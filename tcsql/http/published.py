@@ -35,7 +35,7 @@ from tcsql.errors import (
     did_you_mean,
 )
 from tcsql.http import render
-from tcsql.http.messages import Header, Reply
+from tcsql.http.messages import Head, Header, Reply
 from tcsql.http.openapi import Described
 from tcsql.http.opened import Opened
 from tcsql.http.parameters import percent_decoded
@@ -260,13 +260,13 @@ class Publications:
         query.learn(database, template, meant, raw)
         return self._reply(state, query.published, query.body(template, found))
 
-    async def answer(self, state: Opened, name: str, raw: bytes) -> Reply:
+    async def answer(self, state: Opened, name: str, head: Head) -> Reply:
         """The reply to any request."""
         query = self.find(name)
         template = query.require_template(state.store.database)
-        asked = query.asked(template, raw)
+        asked = query.asked(template, head.query)
         meant = template.query(asked.values, asked.skip, asked.limit, asked.after, asked.before)
-        async with state.admission.place():
+        async with state.long_reads.place(head.caller, head.address):
             try:
                 found = await state.store.run(meant, query.budget_rows)
             except (TooCostly, ReplyTooLarge) as error:
