@@ -25,9 +25,11 @@ from tcsql.storage.store import Store
 
 logger = logging.getLogger("tcsql.replication")
 
-#: Pauses before the next attempt to reach a source: doubled each time, with as much chance on top as itself.
+#: Pauses before the next attempt to reach a source: doubled each time, the half of each by chance.
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 15.0
+#: The longest after a session that had caught up: a source that goes again and again is not given up for longer.
+_PAUSE_OF_THE_WELL_S: Final = 1.0
 
 
 class Follower(KnownSource):
@@ -70,6 +72,7 @@ class Follower(KnownSource):
         pause_s = _FIRST_PAUSE_S
         while True:
             began = time.monotonic()
+            self._wake.clear()  # what is asked for from now on may come too late for this session
             try:
                 await self._session()
             except SourceAway as error:
@@ -91,7 +94,9 @@ class Follower(KnownSource):
             self.counts.reconnects += 1
             if time.monotonic() - began > _LONGEST_PAUSE_S and self.state == "away":
                 pause_s = _FIRST_PAUSE_S
-            await self._pause(pause_s * (1 + random.random()))  # noqa: S311  # jitter, nothing secret  # nosec B311
+            elif self.state == "away" and self.fresh_at is not None and self.fresh_at > began:
+                pause_s = min(pause_s, _PAUSE_OF_THE_WELL_S)
+            await self._pause(pause_s * (0.5 + random.random() / 2))  # noqa: S311  # jitter, nothing secret  # nosec B311
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _gives_up_the_log(self) -> bool:
@@ -104,7 +109,6 @@ class Follower(KnownSource):
         return True
 
     async def _pause(self, seconds: float) -> None:
-        self._wake.clear()
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()

@@ -196,7 +196,7 @@ def test_the_source_killed_in_the_middle_of_writing_it_ends_equal(node: Node) ->
             node.server.start()
         while workload.is_running():
             time.sleep(0.05)
-    node.wait_until_equal(timeout_s=20)
+    node.wait_until_equal()
     node.assert_equal()
 
 
