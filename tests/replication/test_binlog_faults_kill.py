@@ -14,18 +14,37 @@ import pymysql
 import pytest
 
 from tests.mariadb import MariaDB
-from tests.replication.binlogging import COPIED, Link, asked, binlog, is_stale, log_lines, log_server, run
-from tests.replication.following import PASSWORD, USER, Node, Watcher, torture
+from tests.replication.binlogging import COPIED, Link, asked, binlog, is_mysql, is_stale, log_lines, log_server, run
+from tests.replication.following import PASSWORD, SERVERS_IN_TURN, USER, Node, Watcher, torture
 from tests.replication.workload import Workload
 from tests.replication.workload_tables import SCHEMA, begin_again, prepare
 
 Connection = pymysql.connections.Connection
 HEARTBEAT_MS = 300
+#: What a session says to write into streams of names of its own: some that our place has, then one of them and others.
+MARIADB_STREAMS = (
+    tuple(
+        f"SET SESSION gtid_domain_id = {domain}, SESSION server_id = {id_}" for domain, id_ in ((5, 7), (0, 8), (9, 1))
+    ),
+    ("DO 0", "SET SESSION gtid_domain_id = 5", "SET SESSION gtid_domain_id = 44"),
+)
+_OTHER = "aaaaaaaa-{}-11ee-8c99-0242ac120002"
+MYSQL_STREAMS = (
+    (
+        *("SET SESSION gtid_next = 'AUTOMATIC:one_tag'", "SET SESSION gtid_next = 'AUTOMATIC:two_tags'"),
+        f"SET SESSION gtid_next = '{_OTHER.format('0001')}:7'",
+    ),
+    (
+        *("SET SESSION gtid_next = 'AUTOMATIC'", "SET SESSION gtid_next = 'AUTOMATIC:one_tag'"),
+        f"SET SESSION gtid_next = '{_OTHER.format('0001')}:3'",
+        f"SET SESSION gtid_next = '{_OTHER.format('0002')}:1'",
+    ),
+)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[MariaDB]:
-    with log_server(MariaDB, "--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1") as running:
+@pytest.fixture(scope="module", params=SERVERS_IN_TURN)
+def server(request: pytest.FixtureRequest) -> Iterator[MariaDB]:
+    with log_server(request.param, "--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1") as running:
         yield running
 
 
@@ -85,16 +104,15 @@ def test_what_happened_while_it_was_stopped_is_read_from_where_it_was(node: Node
 
 
 def test_a_place_that_was_stored_is_one_of_all_domains_and_servers(node: Node) -> None:
-    """Writers with other domains and server ids, which MariaDB takes for streams of their own."""
+    """Writers that say they are others, which servers take for streams of their own: before and after the place."""
     with node.server.connect("shop") as connection:
-        for domain, server_id in ((5, 77), (0, 78), (9, 1)):
-            run(connection, f"SET SESSION gtid_domain_id = {domain}, SESSION server_id = {server_id}")
-            run(connection, "UPDATE accounts SET balance = balance + 1 WHERE id = 1")
+        before, after = MYSQL_STREAMS if is_mysql(node.server) else MARIADB_STREAMS
+        for stream in before:
+            run(connection, stream, "UPDATE accounts SET balance = balance + 1 WHERE id = 1")
             node.settle()
         node.kill()
-        run(connection, "UPDATE accounts SET balance = balance + 1 WHERE id = 2")
-        run(connection, "SET SESSION gtid_domain_id = 5", "UPDATE accounts SET balance = balance + 1 WHERE id = 3")
-        run(connection, "SET SESSION gtid_domain_id = 44", "UPDATE accounts SET balance = balance + 1 WHERE id = 4")
+        for number, stream in enumerate(after):
+            run(connection, stream, f"UPDATE accounts SET balance = balance + 1 WHERE id = {number + 2}")
     node.start()
     node.assert_equal()
     assert has_copied(node) == []
@@ -155,7 +173,7 @@ def test_the_source_killed_in_the_middle_of_writing_it_ends_equal(node: Node) ->
             time.sleep(random.uniform(0, 0.1))
             node.server.start()
         workload.stop()
-    node.wait_until_equal(timeout_s=30)
+    node.wait_until_equal()
     node.assert_equal()
 
 

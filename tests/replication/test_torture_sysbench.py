@@ -1,4 +1,5 @@
-"""sysbench's read-write transactions for a minute on four tables while they are followed: afterwards all are equal.
+"""sysbench's read-write transactions for a minute on four tables while they are followed, by the outbox and by the
+binary log: afterwards all are equal.
 
 Collected by ``make torture`` only.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.mariadb import MariaDB
+from tests.replication.binlogging import binlog, log_server
 from tests.replication.following import SERVERS, following
 
 TABLES = 4
@@ -32,16 +34,18 @@ def sysbench(server: MariaDB, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("mode", ["outbox", "binlog"])
 @pytest.mark.parametrize("server_kind", SERVERS)
 def test_after_a_minute_of_sysbench_every_table_is_equal(
-    server_kind: type[MariaDB], tmp_path: Path, record_property: Callable[[str, object], None]
+    server_kind: type[MariaDB], mode: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    with server_kind() as server:
+    follow = binlog if mode == "binlog" else following
+    with log_server(server_kind) as server:
         with server.connect() as connection:
             connection.cursor().execute("CREATE DATABASE shop")
         sysbench(server, "prepare")
         names = [f"sbtest{number + 1}" for number in range(TABLES)]
-        with following(server, "shop", tmp_path / "node", names) as node:
+        with follow(server, "shop", tmp_path / "node", names) as node:
             before = node.status()["counts"]
             output = sysbench(server, "run")
             stopped = time.monotonic()
