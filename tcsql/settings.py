@@ -35,8 +35,11 @@ def _option(
     return field(default=default, metadata=about)
 
 
-def _endpoint(default: str, path: str) -> Any:
-    return _option("security", default, f"who may read {path}", choices=("open", "published", "read", "write", "admin"))
+_SCOPES: Final = ("open", "published", "read", "write", "admin")
+
+
+def _endpoint(default: str, path: str, more: str = "", *, choices: tuple[str, ...] = _SCOPES) -> Any:
+    return _option("security", default, f"who may read {path}{more}", choices=choices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,11 +224,21 @@ class Settings:
         "",
         "origins, joined by commas, whose pages may read and write here: https://www.example.org",
     )
+    health_scope: str = _endpoint("open", "/health", "; open, so that a balancer needs no key: it tells nothing")
+    ready_scope: str = _endpoint(
+        "open", "/ready", "; open, as /health. How many tables there are it tells to those alone who may read them"
+    )
     status_scope: str = _endpoint("read", "/status")
     openapi_scope: str = _endpoint("read", "/openapi.json")
     metrics_scope: str = _endpoint("admin", "/metrics")
     sources_scope: str = _endpoint("admin", "/sources")
     slow_scope: str = _endpoint("admin", "/slow")
+    backup_scope: str = _endpoint(
+        "admin",
+        "/backup",
+        ": a key without limits to tables, which at least reads, because a backup holds all rows and some deleted ones",
+        choices=("read", "admin"),
+    )
     audit_log: str = _option(
         "security",
         "",

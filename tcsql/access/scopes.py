@@ -5,6 +5,9 @@
 
 The endpoints name the operation before they carry anything out, and ask here; the test of every operation with every
 scope on every listener is driven by the same table, and fails for an operation that the table does not know.
+
+Settings say who may have what a server tells of itself. They cannot give away what changes anything, nor a backup to
+whoever may not read: it holds every row, and rows deleted lately.
 """
 
 from __future__ import annotations
@@ -49,8 +52,8 @@ class Operation:
 OPERATIONS: Final[Mapping[str, Operation]] = {
     operation.name: operation
     for operation in (
-        Operation("health", None),
-        Operation("ready", None),
+        Operation("health", None, setting="health_scope"),
+        Operation("ready", None, setting="ready_scope"),
         Operation("preflight", None),
         Operation("published", Scope.PUBLISHED),
         Operation("select", Scope.READ),
@@ -70,7 +73,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         Operation("sources", Scope.ADMIN, setting="sources_scope", whole=True),
         Operation("slow", Scope.ADMIN, setting="slow_scope", whole=True),
         Operation("source", Scope.ADMIN, changes=True, whole=True),
-        Operation("backup", Scope.ADMIN, whole=True),
+        Operation("backup", Scope.ADMIN, setting="backup_scope", whole=True),
     )
 }
 

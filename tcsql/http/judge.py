@@ -56,7 +56,7 @@ class Judge:
     def refusal(self, operation: str, caller: Caller) -> TCSQLError | None:
         """Why this caller may not have this; None: it may."""
         about, scope = OPERATIONS[operation], self._needs[operation]
-        if about.needs is None:
+        if about.needs is None and scope is None:
             return None  # health, the token of a source: open whatever key comes with it
         if caller.refused is not None:
             return caller.refused

@@ -72,7 +72,7 @@ def _operations(path: str, method: str) -> tuple[str, ...]:
 
 def _add(described: dict[str, Any], operations: Iterable[str], settings: Settings) -> None:
     scopes = {name: needed(name, settings) for name in operations}
-    is_open = all(OPERATIONS[name].needs is None for name in scopes)
+    is_open = all(scope is None and OPERATIONS[name].needs is None for name, scope in scopes.items())
     described["security"] = [] if is_open else [{SCHEME: []}, {}]
     described["x-scopes"] = {name: scope or "open" for name, scope in scopes.items()}
     refusals: list[type[TCSQLError]] = [*BY_GUARD, *(() if is_open else BY_KEY)]

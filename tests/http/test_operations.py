@@ -29,6 +29,7 @@ from tests.http.keyring import make_key
 from tests.http.serving import Running, serving, wait_for
 
 ORIGIN = "https://app.example.org"
+SETTINGS = Settings()
 SCHEMA = """
 CREATE TABLE posts (id INT PRIMARY KEY, board INT, title VARCHAR(40), KEY (board));
 CREATE TABLE other (id INT PRIMARY KEY, title VARCHAR(40));
@@ -198,19 +199,20 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             assert "bug" not in running.stderr(), running.stderr()
 
 
-def expected(operation: str, who: str, ask: Ask) -> int:
+def expected(operation: str, who: str, ask: Ask, settings: Settings = SETTINGS) -> int:
     """The status by the table of operations alone."""
-    about, need = OPERATIONS[operation], needed(operation, Settings())
+    about, need = OPERATIONS[operation], needed(operation, settings)
     if about.by_token:
         return ask.ok if who in KEYS and KEYS[who] is not None else 401  # the token of a source, and there is none
-    if about.needs is None or who == LOCAL:
+    if (about.needs is None and need is None) or who == LOCAL:
         return ask.ok
     if who in REFUSED:
         return 401
     key = KEYS[who]
     scopes, limits = key if key is not None else (set(), {})
-    if need in held(scopes):
-        return 403 if about.whole and limits else 404 if ask.table and limits and ask.ok != 405 else ask.ok
+    if need is None or need in held(scopes):
+        is_partial = about.whole and limits and need not in (None, Scope.PUBLISHED)
+        return 403 if is_partial else 404 if ask.table and limits and ask.ok != 405 else ask.ok
     return 401 if key is None else 403
 
 
