@@ -99,6 +99,24 @@ def insert_numbers(connection: Connection, table: str, rows: int, *columns: str)
     run(connection, f"INSERT INTO {table} {numbers} SELECT {chosen} FROM numbers")
 
 
+def xa(server: MariaDB, name: str, *statements: str) -> None:
+    """A prepared transaction in ``shop``; its session has ended."""
+    with server.connect("shop") as connection:
+        run(connection, f"XA START '{name}'", *statements, f"XA END '{name}'", f"XA PREPARE '{name}'")
+
+
+def xa_end(server: MariaDB, end: str) -> None:
+    """XA COMMIT or XA ROLLBACK by another session, as soon as the one that has prepared has gone."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            with server.connect("shop") as connection:
+                return run(connection, end)
+        except pymysql.err.OperationalError as error:
+            assert error.args[0] == 1397 and time.monotonic() < until, error
+            time.sleep(0.01)
+
+
 def log_lines(node: Node, *words: str) -> list[str]:
     """Messages of the node's log that have one of these words, since its last start."""
     lines = [json.loads(line) for line in node.log().splitlines() if line.startswith("{")]

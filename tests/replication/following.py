@@ -38,8 +38,16 @@ MARKER: Final = "CREATE TABLE marker (id INT PRIMARY KEY, n BIGINT NOT NULL) ENG
 #: The account that is followed with; setup grants what it needs.
 USER: Final = "tcsql"
 PASSWORD: Final = "right-words-7"
-_SETTLE_S: Final = 60.0
 _NEXT: Final = count(1)
+
+
+def torture() -> bool:
+    """Whether the long tests were asked for: ``make torture``."""
+    return os.environ.get("TCSQL_TEST_PROFILE") == "torture"
+
+
+#: What has not come by then never comes; the long tests copy and drain much under load, on any machine.
+_SETTLE_S: Final = 600.0 if torture() else 60.0
 
 
 def _ran(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -310,11 +318,6 @@ class Watcher:
     def _state(self, client: httpx.Client, url: str) -> str:
         status = client.get(url + "/status").json()
         return str(status["sources"][0]["state"]) if "sources" in status else "recovering"
-
-
-def torture() -> bool:
-    """Whether the long tests were asked for: ``make torture``."""
-    return os.environ.get("TCSQL_TEST_PROFILE") == "torture"
 
 
 #: What a test runs on that is about the source: MariaDB, and MySQL 9 where it is there.

@@ -14,7 +14,17 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 import pymysql
 import pytest
 
-from tests.replication.binlogging import COPIED, binlog, insert_numbers, is_mysql, log_lines, log_server, run
+from tests.replication.binlogging import (
+    COPIED,
+    binlog,
+    insert_numbers,
+    is_mysql,
+    log_lines,
+    log_server,
+    run,
+    xa,
+    xa_end,
+)
 from tests.replication.following import SERVERS_IN_TURN, Node, torture
 
 Connection = pymysql.connections.Connection
@@ -151,31 +161,13 @@ def test_keys_that_change_their_spelling_only(node: Node, writer: Connection) ->
     assert sorted(row["word"] for row in node.live.rows("table=words")) == ["ANNA", "EMILE", "Zoë"]
 
 
-def xa(node: Node, name: str, *statements: str) -> None:
-    """A prepared transaction; its session has ended."""
-    with node.server.connect("shop") as connection:
-        run(connection, f"XA START '{name}'", *statements, f"XA END '{name}'", f"XA PREPARE '{name}'")
-
-
-def xa_end(node: Node, end: str) -> None:
-    """XA COMMIT or XA ROLLBACK by another session, as soon as the one that has prepared has gone."""
-    until = time.monotonic() + 5
-    while True:
-        try:
-            with node.server.connect("shop") as connection:
-                return run(connection, end)
-        except pymysql.err.OperationalError as error:
-            assert error.args[0] == 1397 and time.monotonic() < until, error
-            time.sleep(0.01)
-
-
 def test_what_is_prepared_is_seen_when_it_is_committed_however_late_and_not_when_it_is_rolled_back(
     node: Node, writer: Connection
 ) -> None:
     run(writer, "INSERT INTO posts VALUES (1,1,'there'),(2,1,'there')")
     writer.commit()
-    xa(node, "kept", "UPDATE posts SET title = 'kept' WHERE id = 1", "INSERT INTO posts VALUES (11,1,'kept')")
-    xa(node, "gone", "UPDATE posts SET title = 'gone' WHERE id = 2", "INSERT INTO posts VALUES (12,1,'gone')")
+    xa(node.server, "kept", "UPDATE posts SET title = 'kept' WHERE id = 1", "INSERT INTO posts VALUES (11,1,'kept')")
+    xa(node.server, "gone", "UPDATE posts SET title = 'gone' WHERE id = 2", "INSERT INTO posts VALUES (12,1,'gone')")
     run(writer, "INSERT INTO posts VALUES (3,1,'meanwhile')")
     writer.commit()
     node.settle()
@@ -184,8 +176,8 @@ def test_what_is_prepared_is_seen_when_it_is_committed_however_late_and_not_when
     node.start()
     node.settle()
     assert titles(node) == ["there", "there", "meanwhile"]
-    xa_end(node, "XA ROLLBACK 'gone'")
-    xa_end(node, "XA COMMIT 'kept'")
+    xa_end(node.server, "XA ROLLBACK 'gone'")
+    xa_end(node.server, "XA COMMIT 'kept'")
     node.assert_equal()
     assert titles(node) == ["kept", "there", "meanwhile", "kept"]
     with node.server.connect("shop") as connection:
