@@ -32,6 +32,7 @@ from tcsql.engine.query import Count, Filter, Group, Query, Select
 from tcsql.engine.result import Page, Result
 from tcsql.engine.schema import TableSchema, no_table
 from tcsql.errors import (
+    BadRequest,
     CallerError,
     Forbidden,
     InvalidCursor,
@@ -99,6 +100,12 @@ class _Visible:
             except Forbidden:
                 continue
         return found
+
+    def require_open(self) -> None:
+        """Raises Forbidden with the reason of a closed table, when every table of the rights is closed."""
+        if not self.schemas():
+            for schema in self._mine():
+                self.face(schema.name)
 
     def _mine(self) -> list[TableSchema]:
         return [schema for schema in self._catalog.schemas() if self.has(schema.name)]
@@ -186,7 +193,12 @@ class View:
             self.grammar.request(parameters)  # says so: no command, or none that there is
             raise AssertionError("a command has no operation")
         self._judge.require(operation, caller)
-        request = self.grammar.request(parameters)
+        try:
+            request = self.grammar.request(parameters)
+        except BadRequest:
+            if self._visible is not None and "table" not in parameters.values:
+                self._visible.require_open()  # no table to mean may be one that is closed
+            raise
         if isinstance(request, ReadRequest) and not request.explain:
             exact = read_operation(request.query)
             if exact != operation:

@@ -69,6 +69,14 @@ def test_the_only_table_of_a_key_needs_no_name(world: World) -> None:
     assert refusal(world, "command=select", key("gone"))["message"] == "there is no table yet"
 
 
+def test_a_closed_table_that_is_the_only_one_of_a_key_is_told_without_its_name_too(world: World) -> None:
+    closed = key("posts", columns=columns("title"))
+    named = refusal(world, "command=select&table=posts", closed)
+    assert named["status"] == 403
+    assert refusal(world, "command=select", closed) == named
+    assert refusal(world, "command=nothing", closed)["status"] == 400
+
+
 def test_a_default_table_that_is_not_the_keys_is_none(tmp_path: Path) -> None:
     with worlds(tmp_path, default_table="posts") as (world,):
         assert world.post("command=sql", {"sql": SQL}).status == 200
