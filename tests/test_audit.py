@@ -72,6 +72,16 @@ def test_a_file_that_was_renamed_away_is_left_and_a_new_one_begun(audit: Audit, 
     assert (audit.lines, audit.lost) == (3, 0)
 
 
+def test_a_file_that_another_program_has_put_in_its_place_takes_the_next_line(audit: Audit, path: Path) -> None:
+    """As logrotate does with ``create``."""
+    audit.note("sql", "k1", lsn=1)
+    path.rename(path.with_suffix(".1"))
+    path.touch()
+    audit.note("sql", "k1", lsn=2)
+    assert [line["lsn"] for line in lines(path.with_suffix(".1"))] == [1]
+    assert [line["lsn"] for line in lines(path)] == [2]
+
+
 def test_it_is_opened_again_when_asked(audit: Audit, path: Path) -> None:
     path.rename(path.with_suffix(".1"))
     audit.reopen()
