@@ -28,7 +28,7 @@ from tcsql.replication.binlog.place import Place, place_of
 from tcsql.replication.binlog.proof import Proof
 from tcsql.replication.binlog.receiving import CATCH_UP_S, Late, Receiving
 from tcsql.replication.binlog.settings import require_settings, server_id_of
-from tcsql.replication.binlog.sight import Sight, begin_snapshot, here, reach, require_known
+from tcsql.replication.binlog.sight import Sight, begin_snapshot, here, reach, require_known, resets_of
 from tcsql.replication.binlog.tables import Expected
 from tcsql.replication.catalogue import CatalogueTable
 from tcsql.replication.connection import connect
@@ -67,16 +67,17 @@ class BinlogSource(SqlSession):
         identity = self.connect()
         try:
             require_settings(self.connection)
+            resets = resets_of(self.connection)
             place = place_of(position) if position else here(self.connection)
             if position:
                 require_known(self.connection, place)
-            self._begin(place)
+            self._begin(place, resets)
         except (SourceAway, SourceFault):
             self.close()
             raise
         return identity
 
-    def _begin(self, place: Place) -> None:
+    def _begin(self, place: Place, resets: str) -> None:
         if self.connection.flavour == "mysql" and not place.gtids:
             place = Place()  # nothing was committed there before: by names, as a server checks them
         heartbeat_s = self.settings.heartbeat_ms / 1000
@@ -87,8 +88,7 @@ class BinlogSource(SqlSession):
             connection.close()
             raise
         self._placed_s = 0.0
-        self._proof = Proof(heartbeat_s)
-        self._receiving.beat = self._proof.beat
+        self._proof = Proof(heartbeat_s, resets)
 
     @property
     def _log(self) -> Receiving:
@@ -141,7 +141,7 @@ class BinlogSource(SqlSession):
         try:
             log.take_transactions(wait_s if read is None and not log.unsure else 0.0)
             log.see_the_look()
-            self._proof.look(self.connection, log.parser, log.heard_s)
+            self._proof.look(self.connection, log.parser, log.moved_s)
             if log.is_full:
                 return self._step_at_a_snapshot(None, one_state=False) if log.noted else self._step(complete=False)
             if read is None and not log.noted:
@@ -181,13 +181,10 @@ class BinlogSource(SqlSession):
         log = self._log
         if not log.take_the_rest():
             return self._step(complete=False)
-        began_s = time.monotonic()
         late = Late(self._begin_snapshot(log), {})
         if one_state and not log.read_up_to(late):  # too much has come meanwhile: ask again
             self.connection.query("ROLLBACK")
             return self._step_at_a_snapshot(None, one_state=False) if log.noted else self._step(complete=False)
-        if one_state:
-            self._proof.prove(began_s)
         noted, log.noted = log.noted, {}
         texts = {name: self.readers[name].texts_of([*keys]) for name, keys in noted.items() if name in self.readers}
         found = read_snapshot(self.connection, self.readers, texts, read)
@@ -209,6 +206,7 @@ class BinlogSource(SqlSession):
             if sight.covers(log.parser.place):
                 return sight
             self.connection.query("ROLLBACK")
+            self._proof.require_no_reset(self.connection)
             if time.monotonic() > until:
                 raise SourceAway("the source does not show what it has written into its log")
             time.sleep(_RETRY_S)

@@ -6,7 +6,6 @@ Also what the log does not tell at all: found by the audit within its time.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from typing import Self
 
@@ -160,34 +159,6 @@ def test_a_log_that_is_thrown_away_while_it_is_read_is_noticed_within_some_heart
     node.wait_until_following()
     assert log_lines(node, "RESET", "has ended its log", "cannot go on"), node.log()
     run(writer, "UPDATE posts SET n = 78 WHERE id % 5 = 0")
-    node.assert_equal()
-
-
-def test_a_log_that_is_the_same_to_the_byte_but_for_its_rows_is_not_taken_for_the_one_that_was_followed(
-    node: Node, writer: Connection
-) -> None:
-    """After RESET as many transactions of the same sizes: files, positions and names are those of our place."""
-
-    def write(rows: range) -> None:
-        for number in rows:
-            run(writer, f"UPDATE posts SET n = 7 + {number} WHERE id = {number}")
-        node.settle()
-
-    forget_all_logs(node.server)
-    run(writer, "UPDATE posts SET n = 5 WHERE id = 5")
-    node.wait_until_equal()
-    node.wait_until_following()
-    forget_all_logs(node.server)
-    node.wait_for(lambda: log_lines(node, "RESET"))
-    write(range(100, 120))
-    node.stop()
-    time.sleep(1.1)  # servers note in whole seconds when a file was begun
-    forget_all_logs(node.server)
-    for number in (*range(200, 220), *range(300, 320)):
-        run(writer, f"UPDATE posts SET n = 7 + {number} WHERE id = {number}")
-        run(writer, f"UPDATE marker SET n = {number} WHERE id = 1") if number == 219 else None
-    node.start()
-    node.wait_until_equal()
     node.assert_equal()
 
 

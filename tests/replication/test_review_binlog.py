@@ -17,8 +17,10 @@ from tcsql.engine.values import PKey
 from tcsql.errors import SourceAway
 from tcsql.replication import binlogsource
 from tcsql.replication.binlog import receiving, sight
+from tcsql.replication.binlog.faults import BinlogFault
 from tcsql.replication.binlog.gather import Gathering
 from tcsql.replication.binlog.late import read_without
+from tcsql.replication.binlog.place import place_of
 from tcsql.replication.binlog.structure import concerned
 from tcsql.replication.binlog.tables import Change
 from tcsql.replication.binlogsource import BinlogSource
@@ -272,6 +274,29 @@ def test_a_log_of_another_form_is_no_storm_of_looks(mirror: Mirror, writer: Writ
     mirror.open()
     settle(mirror, writer)
     assert mirror.looks - before <= 5
+
+
+def test_a_log_that_is_the_same_to_the_byte_but_for_its_rows_is_not_taken_for_the_one_that_was_followed(
+    server: MariaDB, mirror: Mirror, writer: Writer
+) -> None:
+    """After RESET as many transactions of the same sizes: file, position and names are those of our place."""
+    run(writer, *(f"INSERT INTO a VALUES ({n},0)" for n in range(100, 300)))
+    forget_all_logs(server)
+    mirror.begin()
+    run(writer, *(f"UPDATE a SET n = 7 WHERE id = {n}" for n in range(100, 120)))
+    settle(mirror, writer)
+    deadline = time.monotonic() + 5
+    while place_of(mirror.place) != mirror.source._log.parser.place:
+        assert time.monotonic() < deadline
+        mirror.step()
+    mirror.source.close()
+    time.sleep(1.1)  # servers note in whole seconds when a file was begun
+    forget_all_logs(server)
+    run(writer, *(f"UPDATE a SET n = 7 WHERE id = {n}" for n in range(200, 240)))
+    mirror.source.open(mirror.place)  # the file, the position and the name of what stands there are as they were
+    with pytest.raises(BinlogFault, match="begun anew"):
+        for _ in range(50):
+            mirror.source.step(0.1, b"", None)
 
 
 def test_a_snapshot_begins_between_transactions(

@@ -124,6 +124,11 @@ class Dump:
             raise SourceAway("the source has ended its log")
         return events
 
+    @property
+    def partial_bytes(self) -> int:
+        """Bytes of an event that has come in part."""
+        return self._packets.kept_bytes
+
     def _fed(self, packets: Packets, data: bytes) -> list[bytes]:
         try:
             return packets.feed(data)

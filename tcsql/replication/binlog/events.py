@@ -154,6 +154,11 @@ def is_format(event: bytes) -> bool:
     return len(event) > _TYPE_AT and event[_TYPE_AT] == Type.FORMAT
 
 
+def is_heartbeat(event: bytes) -> bool:
+    """Whether it says nothing but that the server is there."""
+    return len(event) > _TYPE_AT and event[_TYPE_AT] in (Type.HEARTBEAT, Type.HEARTBEAT_V2)
+
+
 def events_of_file(data: bytes) -> Iterator[bytes]:
     """The events of a whole file; raises BinlogFault where it is cut."""
     if data[:4] != MAGIC:

@@ -29,6 +29,11 @@ class Packets:
         self._parts_bytes = 0
         self._number = 1
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of an event that is not whole yet."""
+        return len(self._kept) + self._parts_bytes
+
     def feed(self, data: bytes) -> list[bytes]:
         """The events that are whole with these bytes; raises BinlogFault, ServerError.
 

@@ -8,7 +8,7 @@ import orjson
 
 from tcsql.replication.binlog.faults import broken
 
-_NUMBERS: Final = frozenset(["position", "since_position"])
+_NUMBERS: Final = frozenset(["position", "since_position", "made_s"])
 
 
 class Place(NamedTuple):
@@ -19,6 +19,8 @@ class Place(NamedTuple):
 
     ``since…``: where to begin to read, as far as that is earlier: an XA transaction was prepared there and has not
     ended yet. What is done is not told again, but its rows are needed when it commits.
+
+    ``made_s``: when the file was begun, by the server's clock; 0: not known. After RESET another one has its name.
     """
 
     file: str = ""
@@ -27,6 +29,7 @@ class Place(NamedTuple):
     since_file: str = ""
     since_position: int = 0
     since_gtids: str = ""
+    made_s: int = 0
 
     @property
     def start(self) -> Place:

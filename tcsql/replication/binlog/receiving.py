@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from tcsql.engine.values import PKey
 from tcsql.errors import SourceAway
 from tcsql.replication.binlog.dump import Dump
+from tcsql.replication.binlog.events import is_heartbeat
 from tcsql.replication.binlog.gather import MOST_BYTES, Gathering
 from tcsql.replication.binlog.place import Place
 from tcsql.replication.binlog.sight import Sight
-from tcsql.replication.binlog.stream import Beat, Commit, Item, Parser, Schema
+from tcsql.replication.binlog.stream import Commit, Item, Parser, Schema
 from tcsql.replication.binlog.structure import concerned
 from tcsql.replication.binlog.tables import Change, Expected, Misfit
 from tcsql.replication.connection import Connection
@@ -53,8 +54,8 @@ class Late(NamedTuple):
 class Receiving:
     """What has come and was not given yet. After an error it is of no more use. Not for several threads.
 
-    ``expected``: what the parser looks at, by database and name; changed in place by the owner. ``heard_s``: when the
-    server sent something last, by ``time.monotonic()``. ``beat``: called for each heartbeat.
+    ``expected``: what the parser looks at, by database and name; changed in place by the owner. ``moved_s``: when the
+    server sent something last that was no heartbeat, by ``time.monotonic()``.
     """
 
     def __init__(
@@ -77,8 +78,7 @@ class Receiving:
         self.unsure: set[str] = set()
         #: Tables of the transaction of which parts were given before its end.
         self.in_parts: set[str] = set()
-        self.heard_s = time.monotonic()
-        self.beat: Callable[[float], None] = lambda heard_s: None
+        self.moved_s = time.monotonic()
         self._events: deque[bytes] = deque()
         #: Tables that are followed; whether their rows are read again.
         self._filtered: Mapping[str, bool] = {}
@@ -190,24 +190,25 @@ class Receiving:
         False when that is more than one step can take.
         """
         parser = self.parser
-        until = time.monotonic() + CATCH_UP_S
+        began_s = time.monotonic()
         while not (parser.is_between and late.sight.is_reached(*parser.at, parser.mysql_gtids)):
             if self.is_heavy or (parser.is_between and self.is_full):
                 return False
             if self._events:
                 self._feed(late)
-            elif time.monotonic() > until:
+            elif time.monotonic() - max(began_s, self.moved_s) > CATCH_UP_S:
                 raise SourceAway("the source does not send what it shows")
-            elif self._receive(_WAIT_S):
-                until = time.monotonic() + CATCH_UP_S
+            else:
+                self._receive(_WAIT_S)
         return True
 
     def _receive(self, wait_s: float) -> bool:
         """Events as they come; False when none has in that time."""
+        before = self._dump.partial_bytes
         events = self._dump.events(wait_s)
-        if events:
-            self.heard_s = time.monotonic()
-            self._events.extend(events)
+        if self._dump.partial_bytes != before or not all(map(is_heartbeat, events)):
+            self.moved_s = time.monotonic()
+        self._events.extend(events)
         return bool(events)
 
     def _feed(self, late: Late | None = None) -> None:
@@ -226,8 +227,6 @@ class Receiving:
             self._drop(concerned(item.text, item.database, self._expected))
         elif isinstance(item, Misfit):
             self._drop([item.table[1]])
-        elif isinstance(item, Beat):
-            self.beat(self.heard_s)
 
     def _change(self, change: Change, late: Late | None) -> None:
         name = change.table[1]

@@ -127,6 +127,12 @@ def _has_no_known_transaction(connection: Connection, place: Place) -> bool:
     return named is None or not MysqlGtids(place.gtids).has(named[1])
 
 
+def resets_of(connection: Connection) -> str:
+    """How many statements RESET the server has run. Another number: its log may be another now, whatever its names."""
+    [(_, count)] = connection.query("SHOW GLOBAL STATUS LIKE 'Com_reset'")
+    return str(count)
+
+
 def _executed(connection: Connection) -> MysqlGtids:
     [(text,)] = connection.query("SELECT @@GLOBAL.gtid_executed")
     return MysqlGtids("".join(str(text).split()))

@@ -101,6 +101,8 @@ class Parser:
         self._gtids: MariadbGtids | MysqlGtids | None = None
         self._format: Format | None = None
         self._has_checksums = has_checksums
+        #: When the file that is read was begun, as it says itself.
+        self._made_s = 0
         self._rows = RowsReader(tables)
         self._prepared = Prepared()
         self._named: Named | None = None
@@ -131,8 +133,8 @@ class Parser:
         """Where all is that was handed out up to the last ``Commit``."""
         since = self._prepared.since()
         gtids = self._done.gtids if self._gtids is None else str(self._gtids)  # the first until the log has begun
-        here = Place(self._done.file, self._done.position, gtids)
-        return here if since is None else Place(*here[:3], *since[:3])
+        here = Place(self._done.file, self._done.position, gtids, made_s=self._done.made_s)
+        return here if since is None else Place(*here[:3], *since[:3], here.made_s)
 
     @property
     def at(self) -> tuple[str, int]:
@@ -156,8 +158,8 @@ class Parser:
     def feed(self, event: bytes) -> Iterable[Item]:
         """What an event brings; to be used up before the next one. An event: head, body, checksum."""
         if is_format(event):
-            header_of(event)
             self._format = format_of(event)
+            self._require_the_same_file(header_of(event).timestamp_s)
             if self._gtids is None and (self._done.gtids or self._is_sent):
                 kind = MariadbGtids if self._is_mariadb else MysqlGtids
                 self._gtids = kind(self._done.gtids)
@@ -187,6 +189,13 @@ class Parser:
         return self._format is not None and "mariadb" in self._format.server.lower()
 
     # --- files ------------------------------------------------------------------------------------------------
+
+    def _require_the_same_file(self, made_s: int) -> None:
+        """A file is begun once; one of the same name that was begun at another time is another."""
+        self._made_s = made_s
+        if self._is_sent and self._file == self._done.file:
+            self._require_later(self._done.made_s in (0, made_s))
+            self._done = self._done._replace(made_s=made_s)
 
     def _rotate(self, header: Header, event: bytes) -> Iterable[Item]:
         """The next file. The server makes one up at the beginning of each, too, before that one's description."""
@@ -289,7 +298,7 @@ class Parser:
             return _NONE
         if named.gtid and self._gtids is not None:
             self._gtids.add(named.gtid)
-        self._done = self._done._replace(file=self._file, position=self._position)
+        self._done = self._done._replace(file=self._file, position=self._position, made_s=self._made_s)
         return (Commit(named.gtid, header.timestamp_s, is_whole),)
 
     def _forget(self) -> None:
