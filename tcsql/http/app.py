@@ -9,8 +9,9 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from tcsql.access.callers import Caller
-from tcsql.errors import RateLimited, TooSlow
+from tcsql.errors import Overloaded, RateLimited, TooSlow
 from tcsql.http.addresses import UNKNOWN, Peer
+from tcsql.http.admission import MustWait
 from tcsql.http.endpoints import Api
 from tcsql.http.following import is_hint
 from tcsql.http.guard import PREFLIGHT, Asked, Sender
@@ -19,10 +20,11 @@ from tcsql.http.messages import LOST_HEADER, Body, Disconnected, Head, Header, R
 #: Bytes of a file per write: a few of them fit into the socket's buffer.
 _PIECE_BYTES: Final = 262_144
 #: Where the connection leaves, in the state of a scope: the target as it was sent, who connected, whether a meter has
-#: counted the request already, and later whether its body comes too slowly.
+#: counted the request already, whether it is admitted already, and later whether its body comes too slowly.
 TARGET: Final = "target"
 PEER: Final = "peer"
 IS_PAID: Final = "is_paid"
+IS_ADMITTED: Final = "is_admitted"
 IS_TOO_SLOW: Final = "is_too_slow"
 #: The rest of a longer body is not waited for when its request is refused.
 _MOST_SKIPPED_BYTES: Final = 65_536
@@ -65,13 +67,31 @@ class _Lane:
         if cors and scope["method"] == "OPTIONS":
             await _send(Reply(204, headers=PREFLIGHT), send, cors)
             return
-        reply = api.answer_now(head)
-        if reply is None:
-            try:
+        try:
+            reply = await self._now(head, bool(state.get(IS_ADMITTED)))
+            if reply is None:
                 reply = await api.answer(head, _body(scope, receive))
-            except Disconnected:
-                return  # chunks of a bulk load that are applied stay
+        except Disconnected:
+            return  # chunks of a bulk load that are applied stay
         await _send(reply, send, cors)
+
+    async def _now(self, head: Head, is_admitted: bool) -> Reply | None:
+        """The reply to what needs no body, when its turn has come; None: ``answer`` has to."""
+        api, admission = self._api, self._api.admission
+        if is_admitted and admission is not None:
+            admission.begin()
+        try:
+            reply = api.answer_now(head, is_admitted)
+        except MustWait:
+            assert admission is not None
+            try:
+                await admission.turn()
+            except Overloaded as error:
+                return api.refuse(error, closes=False)
+            reply = api.answer_now(head, is_admitted=True)
+        if admission is not None:
+            admission.end()
+        return reply
 
     def _over_rate(self, sender: Sender, peer: Peer, head: Head) -> RateLimited | None:
         if not sender.is_metered or (head.method == "POST" and head.path == "/" and is_hint(head.query)):

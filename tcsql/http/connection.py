@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 
 from tcsql.errors import BadRequest, HeadersTooLarge, Overloaded, TCSQLError, TooSlow, UriTooLong
 from tcsql.http.addresses import UNKNOWN
-from tcsql.http.app import IS_PAID, IS_TOO_SLOW, PEER, TARGET
+from tcsql.http.app import IS_ADMITTED, IS_PAID, IS_TOO_SLOW, PEER, TARGET
 from tcsql.http.deadlines import Pace, unacknowledged
 from tcsql.http.lanes import Lanes, head
 from tcsql.http.messages import CLOSE, Reply
@@ -57,6 +57,8 @@ class Guarded(HttpToolsProtocol):
         self._fed: bytes | memoryview = b""
         #: Whether the request that is handed on has been counted by its meter.
         self._is_paid = False
+        #: Whether its turn has come (``admission``).
+        self._is_admitted = False
         self._write: Callable[[bytes], None]
 
     # --- the connection -------------------------------------------------------------------------------------
@@ -232,8 +234,9 @@ class Guarded(HttpToolsProtocol):
         self.head_s = inf
         self._quiet_bytes = 0
         state = self.scope["state"]
-        state[TARGET], state[PEER], state[IS_PAID] = self.url, self.peer, self._is_paid  # for the app
-        self._is_paid = False
+        state[TARGET], state[PEER] = self.url, self.peer  # for the app
+        state[IS_PAID], state[IS_ADMITTED] = self._is_paid, self._is_admitted
+        self._is_paid = self._is_admitted = False
         self.body.begin(self._lanes.now_s + self._lanes.deadlines.body_s)
         super().on_headers_complete()
         self.headers = []  # what stands behind a body in chunks is no header

@@ -31,6 +31,7 @@ from typing import Any, Final, cast
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from tcsql.http.admission import Verdict
 from tcsql.http.blocks import Block
 from tcsql.http.connection import Guarded
 from tcsql.http.following import is_hint
@@ -92,6 +93,8 @@ class Connection(Guarded):
         #: The header block of a write whose rows are on their way to the disk, and what came behind it.
         self._awaited: Block | None = None
         self._held = b""
+        #: The header block of a read that waits for its turn; it is the first of what is held.
+        self._in_line: Block | None = None
         self._is_shutting_down = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
@@ -165,6 +168,9 @@ class Connection(Guarded):
                 self.loop.call_soon(self._go_on)
                 return
             end = self._end_of_answered(data, start)
+            if self._in_line is not None:
+                self._held = data[start:]  # and read on, so that a client that gives up is noticed
+                return
             if end == 0:
                 self._hand_over(data[start:] if start else data)
                 return
@@ -219,56 +225,97 @@ class Connection(Guarded):
             return self._is_published(target, vetted)
         else:
             return False
-        if vetted.is_metered and self._is_over_rate(vetted):
+        if vetted.is_metered and not self._is_paid and self._is_over_rate(vetted):
             return True
         known = vetted.known if path == "/" else None
         body = known.body(query) if known is not None else None
         if body is not None:
             self._write(lanes.page(body, self.server_state.default_headers))
-            self._is_paid = False
+            self._is_paid = self._is_admitted = False
             if vetted.is_common and known is not None:
                 known.learn_request(data, query)
                 self._request = known.request
             return True
-        if path == "/" and self._is_late(vetted):
+        if path == "/" and self._is_put_off(vetted):
             return True
-        reply = lanes.api.answer_now(Head("GET", path, query, caller=vetted.caller)) if _is_plain(target[4:]) else None
-        if reply is None:
-            return False
-        self._is_paid = False
-        self._send(reply, vetted.keeps_alive)
-        return True
+        return _is_plain(target[4:]) and self._is_answered(Head("GET", path, query, caller=vetted.caller), vetted)
 
     def _is_published(self, target: bytes, vetted: Block) -> bool:
         """The same for a published query."""
-        if vetted.is_metered and self._is_over_rate(vetted):
+        if vetted.is_metered and not self._is_paid and self._is_over_rate(vetted):
             return True
         if vetted.keeps_alive and vetted.caller.refused is None:
             whole = self._lanes.published.reply(target, self.server_state.default_headers)
             if whole is not None:
                 self._write(whole)
-                self._is_paid = False
+                self._is_paid = self._is_admitted = False
                 return True
-        if self._is_late(vetted):
+        if self._is_put_off(vetted):
             return True
         path, _, query = target[4:].partition(b"?")
         if b"%" in path or not _is_plain(target[4:]):
             return False
-        reply = self._lanes.api.answer_now(Head("GET", path.decode(), query, caller=vetted.caller))
+        return self._is_answered(Head("GET", path.decode(), query, caller=vetted.caller), vetted)
+
+    def _is_answered(self, head_of: Head, vetted: Block) -> bool:
+        """Answer what has its turn; False: it takes longer, and uvicorn has to."""
+        api = self._lanes.api
+        reply = api.answer_now(head_of, is_admitted=True)
+        if api.admission is not None:
+            api.admission.end()
         if reply is None:
             return False
-        self._is_paid = False
+        self._is_paid = self._is_admitted = False
         self._send(reply, vetted.keeps_alive)
         return True
 
-    def _is_late(self, vetted: Block) -> bool:
-        """Refuse what would only wait before anything of it is read; whose connection ends takes the longer way."""
-        late = self._lanes.late(self.server_state.default_headers) if vetted.keeps_alive else None
-        if late is None:
+    # --- turns ----------------------------------------------------------------------------------------------
+
+    def _is_put_off(self, vetted: Block) -> bool:
+        """Whether a read, of which nothing has been read yet, stands in line, or is refused; else it is its turn."""
+        admission = self._lanes.api.admission
+        if self._is_admitted or admission is None:
             return False
-        self._is_paid = False
-        self._write(late)
+        verdict = admission.ask()
+        if verdict is Verdict.NOW:
+            self._is_admitted = True
+            return False
+        if verdict is Verdict.WAIT:
+            self._in_line = vetted
+            admission.wait(self)
+        else:
+            self._turn_away(vetted)
         return True
+
+    def _turn_away(self, vetted: Block) -> None:
+        self._is_paid = False
+        self._write(self._lanes.late(vetted.keeps_alive))
+        if not vetted.keeps_alive:
+            self.transport.close()
+
+    def go_on(self) -> bool:
+        """The turn of the read that waits has come."""
+        self._in_line = None
+        admission = self._lanes.api.admission
+        if admission is None or self.transport.is_closing():  # its client has given up
+            return True
+        self._is_admitted = True
+        admission.begin()
+        self._go_on()
+        admission.end()  # of what has become known meanwhile
+        self._is_admitted = False
+        self._shut_down_if_due()
+        return not self._theirs
+
+    def turn_away(self) -> None:
+        """The read that waits is refused."""
+        vetted, self._in_line = self._in_line, None
+        if vetted is None or self.transport.is_closing():
+            return
+        self._turn_away(vetted)
+        self._held = self._held[self._held.find(b"\r\n\r\n") + 4 :]
+        self._shut_down_if_due()
+        self.loop.call_soon(self._go_on)
 
     def _is_over_rate(self, vetted: Block) -> bool:
         """Take a request off its meter; when there is none left, it is told so."""
@@ -306,13 +353,16 @@ class Connection(Guarded):
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
-        if self._held and self._awaited is None:
+        if self._held and self._awaited is None and self._in_line is None:
             self.loop.call_soon(self._go_on)
 
     def shutdown(self) -> None:
         """The server stops: close, when what is under way has been answered."""
         self._is_shutting_down = True
-        if self._awaited is None:
+        self._shut_down_if_due()
+
+    def _shut_down_if_due(self) -> None:
+        if self._is_shutting_down and self._awaited is None and self._in_line is None:
             super().shutdown()
 
 

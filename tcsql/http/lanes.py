@@ -195,16 +195,12 @@ class Lanes:
         found = blocks[data] = vet(data, self.api, peer)
         return found
 
-    def late(self, default_headers: list[Header]) -> bytes | None:
-        """The whole reply to a read that would only wait, counted; None: it is served. 0.3 us."""
-        admission = self.api.admission
-        if admission is None or not admission.is_late():
-            return None
-        admission.refuse()
+    def late(self, keeps_alive: bool) -> bytes:
+        """The whole reply, counted, to a read that ``admission`` refused; it says whether the connection stays."""
         self.api.count_refusal(OVERLOADED)
-        if default_headers is not self._late_defaults:
-            self._make_late(default_headers)
-        return self._late
+        if self._defaults() is not self._late_defaults:
+            self._make_late(self._defaults())
+        return self._late if keeps_alive else self._late_at_door
 
     def room(self) -> int | None:
         """How many new connections are taken in this turn before others are refused unread; None: all."""
@@ -216,10 +212,7 @@ class Lanes:
         admission = self.api.admission
         if admission is not None:
             admission.refuse()
-        self.api.count_refusal(OVERLOADED)
-        if self._defaults() is not self._late_defaults:
-            self._make_late(self._defaults())
-        return self._late_at_door
+        return self.late(keeps_alive=False)
 
     def _make_late(self, default_headers: list[Header]) -> None:
         reply = refusal(OVERLOADED)

@@ -9,22 +9,22 @@ import pytest
 
 from tcsql.errors import Overloaded
 from tcsql.http import admission
-from tcsql.http.admission import Admission
+from tcsql.http.admission import Admission, MustWait
 
 
-def test_a_turn_that_lasts_too_long_refuses_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "MOST_TURN_S", 0.1)
+def test_what_comes_when_a_turn_has_worked_for_a_slice_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "SLICE_S", 0.1)
 
     async def turns() -> None:
         door = Admission(asyncio.get_running_loop())
         door.admit()
         door.admit()  # it has just begun
         time.sleep(0.11)
-        with pytest.raises(Overloaded):
+        with pytest.raises(MustWait):
             door.admit()
         await asyncio.sleep(0)  # another turn
         door.admit()
-        assert door.refused == 1
+        assert door.refused == 0
 
     asyncio.run(turns())
 

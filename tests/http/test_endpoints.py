@@ -101,7 +101,7 @@ def test_both_ways_of_asking_give_the_same_reply(tmp_path: Path) -> None:
             "command=select&where=nope:STREQ:1",
             "command=select&limit_max=x",
         ):
-            now = api.answer_now(Head("GET", "/", query.encode()))
+            now = api.answer_now(Head("GET", "/", query.encode()), is_admitted=True)
             assert now == await ask(api, query)
 
     run(work, tmp_path)

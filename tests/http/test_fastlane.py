@@ -633,7 +633,7 @@ class _SlowDisk(Api):
         super().__init__(Settings(), Metrics())
         self.waiting: list[tuple[bytes, Callable[[Reply], None]]] = []
 
-    def answer_now(self, head: Head) -> Reply | None:
+    def answer_now(self, head: Head, is_admitted: bool = False) -> Reply | None:
         return Reply(200, b"read %b" % head.query)
 
     def post_now(self, head: Head, body: bytes, done: Callable[[Reply], None]) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +16,7 @@ import uvloop
 from tcsql.errors import Overloaded
 from tcsql.http import accepting, admission
 from tcsql.http.accepting import Accepting
-from tcsql.http.admission import CROWDED_TURN_S, MOST_TURN_S, Admission
+from tcsql.http.admission import MOST_LINE_S, SLICE_S, Admission, MustWait, Verdict
 from tests.http.serving import serving
 from tests.http.test_fastlane import Wire
 
@@ -39,46 +41,217 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     return clock
 
 
-async def _turn(door: Admission, clock: _Clock, requests: int, each_s: float) -> int:
-    """A turn in which so many requests are met; how many of them are admitted."""
-    admitted = 0
-    for _ in range(requests):
-        with contextlib.suppress(Overloaded):
-            door.admit()
-            admitted += 1
-            clock.now_s += each_s
-    await asyncio.sleep(0)
-    return admitted
+class _Read:
+    """One that costs so much; when it was asked, and when it was answered or refused."""
+
+    def __init__(self, door: Admission, clock: _Clock, cost_s: float) -> None:
+        self._door, self._clock, self._cost_s = door, clock, cost_s
+        self.asked_s = clock.now_s
+        self.answered_s = self.refused_s = 0.0
+
+    def ask(self) -> None:
+        verdict = self._door.ask()
+        if verdict is Verdict.NOW:
+            self._work()
+        elif verdict is Verdict.WAIT:
+            self._door.wait(self)
+        else:
+            self.turn_away()
+
+    def _work(self) -> None:
+        self._clock.now_s += self._cost_s
+        self._door.end()
+        self.answered_s = self._clock.now_s
+
+    def go_on(self) -> bool:
+        self._door.begin()
+        self._work()
+        return True
+
+    def turn_away(self) -> None:
+        self._clock.now_s += 0.00003
+        self.refused_s = self._clock.now_s
+
+    @property
+    def waited_s(self) -> float:
+        return (self.answered_s or self.refused_s) - self.asked_s
 
 
-def test_a_burst_is_answered_whole_and_a_crowd_gets_short_turns_until_it_is_gone(clock: _Clock) -> None:
+class _Load:
+    """Requests that come at a rate whatever happens, and are met once a turn, as sockets are."""
+
+    def __init__(self, clock: _Clock, cost: Callable[[], float]) -> None:
+        self.door = Admission(asyncio.get_running_loop())
+        self.clock = clock
+        self.cost = cost
+        self.reads: list[_Read] = []
+        self.longest_turn_s = 0.0
+
+    def meet(self, count: int, came_s: float | None = None) -> None:
+        """So many at once."""
+        for _ in range(count):
+            read = _Read(self.door, self.clock, self.cost())
+            read.asked_s = self.clock.now_s if came_s is None else came_s
+            self.reads.append(read)
+            read.ask()
+
+    async def turn(self) -> None:
+        began_s = self.clock.now_s
+        await asyncio.sleep(0)
+        self.longest_turn_s = max(self.longest_turn_s, self.clock.now_s - began_s)
+        self.clock.now_s += 0.00005  # what a turn costs by itself
+
+    async def offer(self, per_s: float, seconds: float) -> list[_Read]:
+        """Returns what has come in the meantime, all of it answered or refused."""
+        first, until_s, next_s = len(self.reads), self.clock.now_s + seconds, self.clock.now_s
+        while self.clock.now_s < until_s:
+            arrived_until_s = self.clock.now_s
+            while next_s <= arrived_until_s:
+                self.meet(1, came_s=next_s)
+                next_s += 1 / per_s
+            await self.turn()
+        return await self.settle(first)
+
+    async def settle(self, first: int = 0) -> list[_Read]:
+        """Until nobody waits."""
+        while any(not read.answered_s and not read.refused_s for read in self.reads):
+            await self.turn()
+        return self.reads[first:]
+
+
+def _late(reads: list[_Read]) -> float:
+    """The 99th percentile of how long they waited."""
+    return sorted(read.waited_s for read in reads)[len(reads) * 99 // 100] if reads else 0.0
+
+
+def _answered(reads: list[_Read]) -> list[_Read]:
+    return [read for read in reads if read.answered_s]
+
+
+def _refused(reads: list[_Read]) -> list[_Read]:
+    return [read for read in reads if read.refused_s]
+
+
+@pytest.mark.parametrize("cost_s", [0.0001, 0.001])
+def test_a_burst_is_answered_whole_and_what_exceeds_it_is_refused_at_once(clock: _Clock, cost_s: float) -> None:
     async def turns() -> None:
-        door = Admission(asyncio.get_running_loop())
-        assert await _turn(door, clock, 150, 0.001) == 150, "a burst"
-        assert not door.is_crowded
-        assert await _turn(door, clock, 1_000, 0.001) == pytest.approx(MOST_TURN_S / 0.001, abs=2)
-        assert door.is_crowded
-        for _ in range(300):  # three seconds of four times the capacity
-            assert await _turn(door, clock, 40, 0.001) == pytest.approx(CROWDED_TURN_S / 0.001, abs=2)
-        assert door.is_crowded
-        assert door.room == pytest.approx(CROWDED_TURN_S / 0.001, abs=6)
-        for _ in range(250):  # two seconds of half the capacity
-            assert await _turn(door, clock, 4, 0.001) == 4
-            clock.now_s += 0.004
-        assert not door.is_crowded
-        assert await _turn(door, clock, 150, 0.001) == 150
+        load = _Load(clock, lambda: cost_s)
+        await load.offer(100, 1.0)  # what requests cost is known
+        assert not _refused(load.reads)
+        burst, crowd = int(0.15 / cost_s), int(2.0 / cost_s)
+        load.meet(burst)
+        assert len(_answered(await load.settle())) == len(load.reads)
+        assert not load.door.is_crowded
+        assert load.longest_turn_s < 2 * SLICE_S, "what comes meanwhile is looked at all the time"
+        first, began_s = len(load.reads), clock.now_s
+        load.meet(crowd)
+        reads = await load.settle(first)
+        assert len(_answered(reads)) * cost_s == pytest.approx(MOST_LINE_S, rel=0.2)
+        assert max(read.answered_s for read in reads) - began_s < 1.5 * MOST_LINE_S + 0.00003 * crowd
+        assert load.door.is_crowded
 
     asyncio.run(turns())
 
 
-def test_a_crowd_that_is_still_there_keeps_turns_short(clock: _Clock) -> None:
+@pytest.mark.parametrize("factor", [0.95, 1.0, 1.02, 1.1, 1.5, 2.0, 4.0, 8.0])
+def test_at_any_load_refusals_come_at_once_and_the_server_works_all_the_time(clock: _Clock, factor: float) -> None:
     async def turns() -> None:
-        door = Admission(asyncio.get_running_loop())
-        await _turn(door, clock, 1_000, 0.001)
-        for _ in range(1_000):  # ten seconds: no turn is long again, so that nobody waits for a refusal
-            began_s = clock.now_s
-            await _turn(door, clock, 14, 0.001)
-            assert clock.now_s - began_s < 0.013
+        draw = random.Random(7)
+        load = _Load(clock, lambda: draw.expovariate(1 / 0.001))
+        await load.offer(100, 1.0)
+        reads = await load.offer(1_000 * factor, 5.0)
+        assert _late(_refused(reads)) < 0.015, "from the first one on"
+        assert max((read.waited_s for read in _refused(reads)), default=0.0) < 0.03
+        assert _late(_answered(reads)) < 2 * MOST_LINE_S
+        refusing_s = 0.00003 * len(_refused(reads))
+        could = min(1_000 * factor * 5.0, (5.0 - refusing_s) / 0.001)
+        assert len(_answered(reads)) > 0.9 * could
+        assert load.door.is_crowded is (factor > 1.2) or factor < 1.2
+        if factor > 1.2:
+            last = [read for read in reads if read.asked_s > clock.now_s - 2.0]
+            assert _late(_answered(last)) < 0.05, "the line of a crowd is short"
+
+    asyncio.run(turns())
+
+
+def test_when_it_is_over_bursts_are_answered_again(clock: _Clock) -> None:
+    async def turns() -> None:
+        load = _Load(clock, lambda: 0.001)
+        await load.offer(4_000, 2.0)
+        assert load.door.is_crowded
+        assert load.door.room < 20
+        await load.offer(500, 2.5)
+        assert not load.door.is_crowded
+        await load.offer(4_000, 2.0)
+        await load.turn()
+        clock.now_s += 3.0  # nothing at all is asked
+        first = len(load.reads)
+        load.meet(150)
+        assert len(_answered(await load.settle(first))) == 150
+
+    asyncio.run(turns())
+
+
+def test_a_line_that_costs_more_than_was_thought_is_cut_where_nobody_has_waited_long(clock: _Clock) -> None:
+    async def turns() -> None:
+        costs = [0.0002]
+        load = _Load(clock, lambda: costs[0])
+        await load.offer(100, 2.0)
+        costs[0] = 0.005
+        first = len(load.reads)
+        load.meet(900)
+        reads = await load.settle(first)
+        answered, refused = _answered(reads), _refused(reads)
+        assert len(answered) + len(refused) == 900
+        assert 30 < len(answered) < 160
+        assert max(read.waited_s for read in answered) < 0.8
+        assert sorted(read.waited_s for read in refused)[len(refused) // 2] < 0.15
+
+    asyncio.run(turns())
+
+
+def test_requests_in_line_have_half_of_the_time_when_other_work_makes_turns_long(clock: _Clock) -> None:
+    async def turns() -> None:
+        load = _Load(clock, lambda: 0.001)
+        load.meet(150)
+        for _ in range(20):
+            clock.now_s += 0.015  # known queries, of which nothing is asked
+            await load.turn()
+        assert len(_answered(load.reads)) == 150
+
+    asyncio.run(turns())
+
+
+def test_tasks_have_their_turn_one_slice_after_the_other(clock: _Clock) -> None:
+    async def read(door: Admission, began: list[float]) -> None:
+        try:
+            door.admit()
+        except MustWait:
+            await door.turn()
+        began.append(clock.now_s)
+        clock.now_s += 0.001
+        door.end()
+
+    async def turns() -> None:
+        door, began = Admission(asyncio.get_running_loop()), list[float]()
+        for _ in range(50):
+            await read(door, began)
+            await asyncio.sleep(0)
+        began.clear()
+        tasks = [asyncio.create_task(read(door, began)) for _ in range(100)]
+        given_up = [asyncio.create_task(read(door, began)) for _ in range(50)]
+        turn_began_s, longest_s = clock.now_s, 0.0
+        await asyncio.sleep(0)
+        for task in given_up:
+            task.cancel()
+        while not all(task.done() for task in tasks):
+            longest_s = max(longest_s, clock.now_s - turn_began_s)
+            turn_began_s = clock.now_s
+            await asyncio.sleep(0)
+        assert longest_s <= 2 * SLICE_S
+        assert len(began) == 100
+        refused = await asyncio.gather(*(read(door, began) for _ in range(1_000)), return_exceptions=True)
+        assert sum(isinstance(each, Overloaded) for each in refused) > 700
 
     asyncio.run(turns())
 
