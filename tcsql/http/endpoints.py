@@ -346,6 +346,8 @@ class Api:
         else:
             parameters = of_query(head.query)
             command = parameters.values.get("command")
+            if command in WRITES and head.method == "HEAD":
+                raise MethodNotAllowed(f"{command} by HEAD is not done: it would have no answer", "send it as a POST")
             if command in WRITES and not self._settings.get_writes:
                 raise GetWritesOff(f"{command} by {head.method} is switched off", "send it as a POST")
             outcome = await place.writer.get(parameters, head.caller)

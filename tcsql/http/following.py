@@ -132,6 +132,23 @@ class _Target(NamedTuple):
     table: str
 
 
+class _Hint(NamedTuple):
+    source: str
+    token: bytes
+    table: str
+
+
+def _handed(followers: Followers, hint: _Hint, keys: Sequence[str], lost: int = 0) -> int:
+    """How many were taken. Whoever has no token learns nothing, not even whether there is such a source."""
+    try:
+        return followers.hint(hint.source, hint.token, hint.table, keys, lost)
+    except (NotFound, Unauthorized):
+        raise Unauthorized(
+            "the token of the hint is not that of the source",
+            'a source of that name, with mode = "push" and the push_token of push.conf, has to stand in tcsql.toml',
+        ) from None
+
+
 class HintReader:
     """Reads hints. Triggers send the same query string for every row of a table, so what it means is remembered."""
 
@@ -142,25 +159,23 @@ class HintReader:
         """Hand one request's keys to the followers; how many were taken. 1 us. Raises errors for callers."""
         if len(body) > MOST_UNPROVEN_BYTES:
             self.require(followers, head)
-        source, token, table = self._meant(head)
+        hint = self._meant(head)
         try:
             keys = body.decode("ascii").split("\n")
         except UnicodeDecodeError as error:
             raise BadRequest(f"the keys are not ASCII at byte {error.start}", "they are made by the triggers") from None
-        return followers.hint(source, token, table, keys, head.lost)
+        return _handed(followers, hint, keys, head.lost)
 
     def require(self, followers: Followers, head: Head) -> None:
         """Raise what ``give`` would raise whatever the keys are: before they are read."""
-        source, token, table = self._meant(head)
-        followers.hint(source, token, table, ())
+        _handed(followers, self._meant(head), ())
 
-    def _meant(self, head: Head) -> tuple[str, bytes, str]:
-        """Source, token and table."""
+    def _meant(self, head: Head) -> _Hint:
         source, table = self._targets.get(head.query) or self._target(head.query)
         scheme, token = head.authorization[: len(_BEARER)], head.authorization[len(_BEARER) :]
         if scheme.lower() != _BEARER:
             raise Unauthorized("a hint needs the token of its source", "send Authorization: Bearer TOKEN")
-        return source, token.strip().encode(), table
+        return _Hint(source, token.strip().encode(), table)
 
     def _target(self, query: bytes) -> _Target:
         parameters = of_query(query)

@@ -206,7 +206,7 @@ def test_without_a_source_nothing_is_said_of_age(serve: Callable[..., None]) -> 
         assert (status, body["error"]["code"]) == (404, "not_found")
         assert "[source.shop]" in body["error"]["hint"]
         status, _, body = await served.ask("/?command=hint&source=shop&table=posts", b"1", "Authorization: Bearer x")
-        assert (status, body["error"]["code"]) == (404, "not_found")
+        assert (status, body["error"]["code"]) == (401, "unauthorized")
 
     serve(work)
     assert age_headers(NO_FOLLOWERS) == ()
@@ -352,6 +352,21 @@ def test_hints_that_were_lost_before_are_told(serve: Callable[..., None]) -> Non
     serve(work, followers)
 
 
+@pytest.mark.parametrize("keys", [b"1", b"1\n" * 1_000], ids=["few", "many"])
+def test_who_has_no_token_does_not_learn_which_sources_there_are(serve: Callable[..., None], keys: bytes) -> None:
+    async def work(served: Served) -> None:
+        said = [
+            await served.ask(HINT.replace("shop", name).replace("posts", table), keys, "Authorization: Bearer other")
+            for name in ("shop", "blog", "shoq", "nothing")
+            for table in ("posts", "nothing")
+        ]
+        assert {status for status, _, _ in said} == {401}
+        assert len({orjson.dumps(body) for _, _, body in said}) == 1
+        assert "shop" not in str(said[0][2])
+
+    serve(work)
+
+
 def test_hints_that_are_not_right_are_refused(serve: Callable[..., None]) -> None:
     followers = FakeFollowers()
 
@@ -361,7 +376,7 @@ def test_hints_that_are_not_right_are_refused(serve: Callable[..., None]) -> Non
             assert (status, body["error"]["code"]) == (401, "unauthorized")
             assert answered["www-authenticate"] == "Bearer"
         for target, body_sent, code in (
-            (HINT.replace("shop", "shoq"), b"1", 404),
+            (HINT.replace("shop", "shoq"), b"1", 401),
             (HINT + "&where=a", b"1", 400),
             (HINT + "&type=x", b"1", 400),
             (HINT + "&op=U", b"1", 400),
