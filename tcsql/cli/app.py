@@ -17,8 +17,9 @@ from tcsql.cli.load import load
 from tcsql.cli.mysql_server import mysql
 from tcsql.cli.published import published
 from tcsql.cli.query import explain, query
+from tcsql.cli.reload import reload
 from tcsql.cli.serve import serve
-from tcsql.cli.store import backup, check
+from tcsql.cli.store import backup, check, upgrade
 from tcsql.errors import SetupError, TCSQLError
 
 EXIT_CODES: Final = (
@@ -35,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, load, dump, query, explain, check, backup, published, config, demo):
+for command in (serve, load, dump, query, explain, check, backup, upgrade, published, reload, config, demo):
     app.command(epilog=EXIT_CODES)(command)
 app.add_typer(key, epilog=EXIT_CODES)
 app.add_typer(mysql, epilog=EXIT_CODES)

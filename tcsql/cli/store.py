@@ -1,4 +1,4 @@
-"""``tcsql check`` and ``tcsql backup``: looking after a store."""
+"""``tcsql check``, ``tcsql backup`` and ``tcsql upgrade``: looking after a store."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from tcsql.cli.remote import HERE, KeyFile, Url, get, server_at
 from tcsql.errors import SetupError, StoreDamaged
 from tcsql.storage.check import check_store
+from tcsql.storage.upgrade import upgrade as upgrade_store
 
 _PIECE_BYTES: Final = 1 << 20
 
@@ -57,3 +58,11 @@ def check(directory: Annotated[Path, typer.Argument(help="the directory of a clo
     if findings:
         raise StoreDamaged(f"{directory}: {len(findings)} findings", "restore a backup, or dump what can be read")
     print(f"{directory}: sound")
+
+
+def upgrade(directory: Annotated[Path, typer.Argument(help="the directory of a closed store")]) -> None:
+    """Give a store of an older TCSQL this one's format: pages with checksums. No older one opens it then."""
+    if upgrade_store(directory):
+        print(f"{directory}: pages have checksums now")
+    else:
+        print(f"{directory}: nothing to do")

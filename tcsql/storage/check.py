@@ -19,7 +19,7 @@ import orjson
 
 from tcsql.engine.database import Database
 from tcsql.errors import InvalidValue, SetupError, StoreDamaged, TCSQLError
-from tcsql.storage import changelog, fileformat, wal
+from tcsql.storage import changelog, checksums, fileformat, wal
 from tcsql.storage.lock import is_locked
 from tcsql.storage.sqlite import (
     State,
@@ -66,6 +66,7 @@ def check_store(directory: Path) -> list[Finding]:
     try:
         with _snapshot(directory, path, findings) as connection:
             require_known_version(connection)
+            _check_checksums(connection, findings)
             _check_structure(connection, findings)
             read_meta(connection)
             read_positions(connection)
@@ -97,6 +98,23 @@ def _snapshot(directory: Path, path: Path, findings: _Findings) -> Iterator[apsw
             yield connection
         finally:
             connection.close()
+
+
+def _check_checksums(connection: apsw.Connection, findings: _Findings) -> None:
+    """Whether all pages are as they were written; if not, the rest is looked at without that: it may tell more."""
+    try:
+        if connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]:
+            return
+    except apsw.IOError as error:
+        if not checksums.is_mismatch(error):
+            raise
+        findings.add("file", checksums.MISMATCH)
+    parts = {table.schema.name: fileformat.read_through(table.id) for table in read_tables(connection).values()}
+    parts["change log"] = "SELECT sum(length(payload)) FROM changes"
+    for name in checksums.mismatching(connection, parts.items()):
+        findings.add(name, checksums.MISMATCH)
+    if findings.found:
+        checksums.ignore(connection)
 
 
 def _check_structure(connection: apsw.Connection, findings: _Findings) -> None:

@@ -22,7 +22,7 @@ from typing import Final
 import apsw
 
 from tcsql.errors import OutcomeUnknown
-from tcsql.storage import fileformat, wal
+from tcsql.storage import checksums, fileformat, wal
 from tcsql.storage.changelog import LogBounds, Record
 from tcsql.storage.retention import MARKS, WIPE_S, Ages, Keeping
 from tcsql.storage.sqlite import (
@@ -65,13 +65,17 @@ def create(path: Path, version: str, vfs: str | None = None) -> None:
         for leftover in (new, wal.log_path(new), new.with_name(new.name + "-shm")):
             leftover.unlink(missing_ok=True)
         connection = connect(new, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+        format_version = fileformat.PLAIN_VERSION
         try:
+            if checksums.are_available():
+                format_version = fileformat.FORMAT_VERSION
+                connection.reserve_bytes(reserve=checksums.RESERVED_BYTES)
             connection.pragma("page_size", fileformat.PAGE_BYTES)
             connection.pragma("synchronous", "FULL")
             connection.pragma("journal_mode", "WAL")
             with connection:
                 connection.pragma("application_id", fileformat.APPLICATION_ID)
-                connection.pragma("user_version", fileformat.FORMAT_VERSION)
+                connection.pragma("user_version", format_version)
                 for statement in fileformat.SCHEMA:
                     connection.execute(statement)
                 connection.execute("INSERT INTO state VALUES (1, 0, 0, 0, 1)")
@@ -116,7 +120,10 @@ class StoreFile:
         self._groups: set[int] = set()
         with reading("the store cannot be opened"):
             with path.open("rb") as file:
-                require_known_format(file.read(100))
+                header = file.read(100)
+            require_known_format(header)
+            checksums.require_available(header)
+            self.has_checksums = checksums.stand_in(header)
             self.connection = connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
             try:
                 # Until recovery is through, closing must leave every byte as it is.

@@ -24,8 +24,10 @@ FILE_NAME: Final = "tcsql.db"
 LOCK_NAME: Final = "lock"
 #: ASCII "TCSQ": tells file(1), and us, whose SQLite file this is.
 APPLICATION_ID: Final = 0x54435351
-#: PRAGMA user_version. A program refuses every number above its own.
-FORMAT_VERSION: Final = 1
+#: PRAGMA user_version. A program refuses every number above its own. 2: pages may carry checksums (``checksums``).
+FORMAT_VERSION: Final = 2
+#: What a store without checksums is.
+PLAIN_VERSION: Final = 1
 PAGE_BYTES: Final = 4096
 #: Lsns reserved ahead: after an unclean stop the next lsn starts behind the reserved ones, so none is given twice.
 LSN_RESERVE: Final = 1_000_000
@@ -161,6 +163,11 @@ def select_rows(table_id: int) -> str:
 
 def select_keyed_rows(table_id: int) -> str:
     return _on_rows(table_id, "SELECT pkey, layout, CAST(row AS BLOB) FROM @rows")
+
+
+def read_through(table_id: int) -> str:
+    """Touches every page that holds rows of the table, those that a long row overflows into too."""
+    return _on_rows(table_id, "SELECT sum(length(row)) FROM @rows")
 
 
 def count_rows(table_id: int) -> str:

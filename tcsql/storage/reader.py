@@ -11,7 +11,7 @@ from typing import Final
 import apsw
 
 from tcsql.errors import NoSpace, SetupError
-from tcsql.storage import changelog
+from tcsql.storage import changelog, checksums
 from tcsql.storage.changelog import LoggedChange
 from tcsql.storage.file import sync_directory
 from tcsql.storage.lock import NO_SPACE
@@ -82,6 +82,7 @@ def _copy(source: Path, new: Path, vfs: str | None) -> None:
         # One snapshot for the whole copy: without it every commit of the writer would start the copy anew.
         reader.execute("BEGIN")
         reader.execute("SELECT lsn FROM state").fetchall()
+        checksums.prepare_copy(reader, writer)
         with writer.backup("main", reader, "main") as copy:
             while not copy.done:
                 copy.step(_STEP_PAGES)

@@ -18,14 +18,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import apsw
+
 from tcsql.engine.database import Database
 from tcsql.errors import NoSpace, SetupError, StoreDamaged, TCSQLError
-from tcsql.storage import fileformat, wal
+from tcsql.storage import checksums, fileformat, wal
 from tcsql.storage.file import StoreFile, create
 from tcsql.storage.sqlite import StoredTable, damaged, judging
 
 Progress = Callable[[int, int], None]
 _REPORT_EVERY_ROWS: Final = 20_000
+_PLAIN: Final = "the store's pages have no checksums, as in format 1: stopped, `tcsql upgrade DIR` adds them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def load(file: StoreFile, database: Database, progress: Progress | None) -> Reco
     Raises StoreDamaged, and SetupError when rows would be forgotten because only schemas are kept.
     """
     with judging("the store cannot be read"), _collector_paused():
-        _require_sound(file)
+        require_sound(file)
         counts = {table_id: _count(file, table_id) for table_id in file.tables}
         total = sum(counts.values())
         if total and not file.rows_kept:
@@ -97,17 +100,29 @@ def begin(file: StoreFile) -> NoSpace | None:
     return None
 
 
-def _require_sound(file: StoreFile) -> None:
+def require_sound(file: StoreFile) -> None:
     """Refuse trees that do not fit together: a page that counts fewer rows than it holds would lose them unnoticed.
 
-    Cost: 0.3 us a row.
+    Reads every page that is in use, and so finds those that do not have their checksum. Cost: 0.3 us a row.
     """
-    found = file.connection.execute("PRAGMA quick_check(1)").fetchone()
+    try:
+        found = file.connection.execute("PRAGMA quick_check(1)").fetchone() or ("nothing can be read",)
+    except apsw.IOError as error:
+        if not checksums.is_mismatch(error):
+            raise
+        found = (checksums.MISMATCH,)
     if found != ("ok",):
-        raise damaged(f"the store's file is damaged: {found[0] if found else 'nothing can be read'}")
+        tables = ((table.schema.name, fileformat.read_through(table.id)) for table in file.tables.values())
+        names = checksums.mismatching(file.connection, tables)
+        what = f"{checksums.MISMATCH} (table {', '.join(names)})" if names else found[0]
+        raise damaged(f"the store's file is damaged: {what}")
 
 
 def _notes(file: StoreFile) -> tuple[str, ...]:
+    return _notes_of_the_end(file) + (() if file.has_checksums or not checksums.are_available() else (_PLAIN,))
+
+
+def _notes_of_the_end(file: StoreFile) -> tuple[str, ...]:
     if file.state.clean or (file.wipes and not file.file_bytes()[1]):
         return ()
     if file.file_bytes()[1]:

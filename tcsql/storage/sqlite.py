@@ -19,13 +19,18 @@ import orjson
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.values import PKey
 from tcsql.errors import NoMemory, NoSpace, Overloaded, ReadOnly, SetupError, StoreDamaged, StoreNewer, TCSQLError
-from tcsql.storage import fileformat
+from tcsql.storage import checksums, fileformat
 from tcsql.storage.lock import NO_SPACE
 
 #: Statements kept prepared by a connection: two kinds of nine sizes, for a dozen tables.
 _STATEMENTS: Final = 256
 #: How long another program may hold a lock on the file before a write gives up.
 BUSY_MS: Final = 5_000
+
+_RESTORE: Final = (
+    "`tcsql check DIR` tells the details; restore a backup into an empty directory; "
+    "tables that follow MySQL are copied anew into one"
+)
 
 Key = int | str
 logger = logging.getLogger("tcsql.storage")
@@ -66,6 +71,7 @@ class StoredTable:
 
 
 def connect(path: Path, flags: int, vfs: str | None = None) -> apsw.Connection:
+    checksums.are_available()
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=_STATEMENTS)
     connection.set_busy_timeout(BUSY_MS)
     return connection
@@ -75,6 +81,7 @@ def connect_reader(path: Path, vfs: str | None = None, immutable: bool = False) 
     """A connection that cannot write. ``immutable``: nobody else has the file open, leave no files beside it."""
     if not immutable:
         return connect(path, apsw.SQLITE_OPEN_READONLY, vfs)
+    checksums.are_available()
     uri = f"{path.absolute().as_uri()}?immutable=1"
     return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs=vfs)
 
@@ -106,7 +113,7 @@ def rewrite(connection: apsw.Connection) -> None:
 
 
 def damaged(what: str) -> StoreDamaged:
-    return StoreDamaged(what, "`tcsql check DIR` tells the details; restore a backup into an empty directory")
+    return StoreDamaged(what, _RESTORE)
 
 
 @contextmanager
@@ -121,6 +128,8 @@ def reading(what: str) -> Iterator[None]:
     except apsw.BusyError as error:
         raise SetupError(f"{what}: another program holds the store's file", "end it and start again") from error
     except (apsw.FullError, apsw.IOError) as error:
+        if checksums.is_mismatch(error):
+            raise damaged(f"{what}: {checksums.MISMATCH}") from error
         # the second: of the memory that SQLite shares between connections, a file of 32 KiB
         if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
             raise SetupError(f"{what}: no space left", "make room on the data directory's disk") from error
@@ -139,6 +148,9 @@ def judging(what: str) -> Iterator[None]:
 
 def write_error(error: apsw.Error, system_errno: int) -> TCSQLError:
     """Why a transaction failed, by who must act. A failed sync is never "no space": what it lost is unknown."""
+    if checksums.is_mismatch(error):
+        why = f"the store's file is damaged: {checksums.MISMATCH}; the store is read-only"
+        return ReadOnly(why, "memory is whole: dump it now (`tcsql dump`), and load that into an empty directory")
     if isinstance(error, apsw.IOError):
         code = getattr(error, "extendedresult", 0) or 0
         syncing = code in (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)

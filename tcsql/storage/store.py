@@ -341,6 +341,7 @@ class Store(Queries):
         file_bytes, log_bytes = self._file.file_bytes()
         return {
             "id": self.id,
+            "checksums": self._file.has_checksums,
             "lsn": self.lsn,
             "durable_lsn": self.durable_lsn,
             "durability": self.options.durability.value,

@@ -15,7 +15,7 @@ from random import Random
 
 import apsw
 
-from tcsql.storage import wal
+from tcsql.storage import checksums, wal
 
 _names = itertools.count()
 Fault = Callable[[str, str], BaseException | None]
@@ -82,6 +82,7 @@ class Disk(apsw.VFS):
         self.fault: Fault | None = None
         self.before: Callable[[str, str], None] | None = None
         self.images: dict[str, _Image] = {}
+        checksums.are_available()  # the layer that writes them has to be there before this one is put upon it
         self.lock = threading.RLock()  # a crash is one moment for all files
         super().__init__(self.name, base="")
 
@@ -135,8 +136,10 @@ class _File(apsw.VFSFile):
     def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.call("write", self._name)
         with self._disk.lock:
-            self._image.write(offset, bytes(data))
             super().xWrite(data, offset)
+            # what the disk has, not what was sent: the layer below adds the checksums of pages
+            written = super().xRead(len(data), offset) if self._name.endswith(".db") else data
+            self._image.write(offset, bytes(written))
 
     def xTruncate(self, size: int) -> None:
         self._disk.call("truncate", self._name)

@@ -217,7 +217,7 @@ def test_a_newer_format_is_refused_and_not_one_byte_changed(crashed: Path) -> No
     store.close()
     with editing(crashed) as connection:
         connection.pragma("user_version", fileformat.FORMAT_VERSION + 1)
-    refused(crashed, StoreNewer, "has format 2, this program knows 1")
+    refused(crashed, StoreNewer, "has format 3, this program knows 2")
 
 
 def test_a_newer_format_that_only_the_log_tells_is_refused_too(data: Path, tmp_path: Path) -> None:
