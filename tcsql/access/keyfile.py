@@ -55,7 +55,7 @@ class KeyFile:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
-            if self._was_made():
+            if self.was_made:
                 raise SetupError(
                     f"{self.path} is gone, and keys have been made",
                     f"restore it, or make another key: tcsql key make; to have no keys again, remove {LOCK_NAME} too",
@@ -183,7 +183,9 @@ class KeyFile:
     def _unreadable(self, error: OSError) -> SetupError:
         return SetupError(f"cannot read {self.path}: {error.strerror}", "run this as the user that owns it")
 
-    def _was_made(self) -> bool:
+    @property
+    def was_made(self) -> bool:
+        """Whether a key was ever made here."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return self._lock_path.stat().st_size > 0
         return False

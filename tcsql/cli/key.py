@@ -95,13 +95,16 @@ def make(
         return ring.with_(replace(draft, id=key_id, sha256=digest_of(token_of(key_id, secret))))
 
     file = _file(data, config)
+    was_made = file.was_made
     ring = file.change(added)
     made = ring.named(name)
     _tell(f"key {made.name} (id {made.id}) in {file.path}: {_said(made)}")
     if made.columns and Scope.WRITE in made.scopes:
         _tell("a key that is limited to columns updates and deletes; inserts are refused, they replace whole rows")
-    if len(ring) == 1:
+    if len(ring) == 1 and not was_made:
         _tell("it is the first key: from now on who asks from this machine needs one, too")
+    elif len(ring) == 1:
+        _tell("it is the only key: those that were made before are gone with their file")
     print(token_of(made.id, secret))
 
 

@@ -240,7 +240,7 @@ class Grammar:
         if limit > self._limits.max_rows:
             raise LimitExceeded(
                 f"limit_max={limit} is above {self._limits.max_rows}, the most rows of one page",
-                "page with after=, or raise max_rows in the configuration",
+                "page with after=; whoever runs the server sets max_rows, for all or for a key",
             )
         return limit
 

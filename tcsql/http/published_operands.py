@@ -22,6 +22,7 @@ from typing import Final
 from tcsql.engine.query import Condition, Operator
 from tcsql.errors import SetupError
 from tcsql.published.places import MOST_PLACES, Place
+from tcsql.sql.selectwhere import PLACEHOLDER
 
 _FIRST_MARK: Final = 0xE000
 _MARK: Final = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + MOST_PLACES - 1)}]")
@@ -68,7 +69,8 @@ def marks_in(text: str) -> list[int]:
 
 
 def shown(text: str, places: Sequence[Place]) -> str:
-    """A text with the names of places for their marks."""
+    """A text with the names of places for their marks, and for what these are called in SQL."""
+    text = PLACEHOLDER.sub(lambda found: mark(int(found[1])), text)
     return _MARK.sub(lambda found: f"{{{places[ord(found[0]) - _FIRST_MARK].name}}}", text)
 
 

@@ -143,12 +143,13 @@ def _account(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     for statement, message in missing_grants(facts, settings, facts.account):
         yield Finding(REFUSE, "grant_missing", "", message, statement)
     if settings.mode != "binlog" and not facts.grants.allows("PROCESS"):
+        found_by = f"the audit, within {settings.audit_s} s, or by" if settings.audit_s else "nothing but"
         yield Finding(
             WARN,
             "truncate_unseen",
             "",
             f"without PROCESS {facts.account} cannot see table ids: TRUNCATE, EXCHANGE PARTITION and swapped tables"
-            " are found by tcsql mysql verify only",
+            f" are found by {found_by} tcsql mysql verify",
             f"GRANT PROCESS ON *.* TO {facts.account}",
         )
 

@@ -30,7 +30,7 @@ from tcsql.engine.query import (
 )
 from tcsql.engine.schema import Column, TableSchema
 from tcsql.engine.values import Kind
-from tcsql.sql.selectwhere import Names, Where, refuse, require_parts, shown
+from tcsql.sql.selectwhere import Names, Where, placeholder, refuse, require_parts, shown
 from tcsql.sql.tokens import Source
 
 if TYPE_CHECKING:  # late, as in parser.py
@@ -46,7 +46,6 @@ _SUMMED: Final = frozenset({Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT})
 #: Kinds whose order here is MySQL's: an ENUM goes by the place of its member there, a BLOB is base64 here.
 _ORDERED: Final = _SUMMED | {Kind.TEXT, Kind.DATE, Kind.DATETIME}
 _GROUPED: Final = frozenset(Kind) - {Kind.JSON}
-_PLACEHOLDER: Final = "tcsql_place_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def read_select(text: str, marks: Sequence[str] = ()) -> SelectText:
 
     number_of = {mark: number for number, mark in enumerate(marks)}
     if marks:
-        text = re.sub("[" + "".join(marks) + "]", lambda found: f":{_PLACEHOLDER}{number_of[found[0]]}", text)
+        text = re.sub("[" + "".join(marks) + "]", lambda found: ":" + placeholder(number_of[found[0]]), text)
     tree = selecttree.parse(Source(text))
     if not isinstance(tree, exp.Select):
         raise refuse("only a plain SELECT of one table is taken")
@@ -100,7 +99,7 @@ def read_select(text: str, marks: Sequence[str] = ()) -> SelectText:
     require_parts(table, "this", "alias")
     if table.args.get("alias"):
         require_parts(table.args["alias"], "this")
-    names = Names(table.name, table.alias, {f"{_PLACEHOLDER}{number}": mark for mark, number in number_of.items()})
+    names = Names(table.name, table.alias, {placeholder(number): mark for mark, number in number_of.items()})
     limit, offset = tree.args.get("limit"), tree.args.get("offset")
     for each in (limit, offset):
         if each is not None:

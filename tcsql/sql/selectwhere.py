@@ -25,6 +25,9 @@ from tcsql.errors import InvalidValue, LimitExceeded, UnknownColumn, Unsupported
 if TYPE_CHECKING:  # late, as in parser.py
     from sqlglot import exp
 
+#: A place in a statement as it was parsed, and one that is cut off at the end of a message.
+PLACEHOLDER: Final = re.compile(":tcsql_place_([0-9]{2})")
+_CUT_PLACEHOLDER: Final = re.compile(":tcsql[a-z_]*[0-9]?$")
 #: What can be said instead.
 INSTEAD: Final = "say it in the URL's grammar"
 _COMPARISONS: Final = {
@@ -59,9 +62,14 @@ def refuse(message: str, hint: str | None = INSTEAD) -> UnsupportedStatement:
     return UnsupportedStatement(message, hint)
 
 
+def placeholder(number: int) -> str:
+    """What a mark is called in the statement that is parsed; ``PLACEHOLDER`` finds it in a message."""
+    return f"tcsql_place_{number:02}"
+
+
 def shown(node: exp.Expr) -> str:
     """A node as SQL, for messages."""
-    return f'"{node.sql(dialect="mysql")[:80]}"'
+    return f'"{_CUT_PLACEHOLDER.sub("…", node.sql(dialect="mysql")[:80])}"'
 
 
 def require_parts(node: exp.Expr, *known: str) -> None:

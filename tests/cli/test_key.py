@@ -250,6 +250,10 @@ def test_a_token_is_alone_on_standard_output_and_shown_once(run: Run, tmp_path: 
     about = json.loads(run("key", "show", "web", "--json")[1])
     assert (about["scopes"], about["state"], about["id"]) == (["read", "write"], "live", token[6:14])
     assert "first key" not in run("key", "make", "second", "--scope", "published")[2]
+    stored.unlink()
+    said = run("key", "make", "third", "--scope", "published")[2]
+    assert "first key" not in said  # the server has been closed all the time
+    assert "gone with their file" in said
 
 
 def test_the_directory_is_the_one_of_the_settings(run: Run, tmp_path: Path) -> None:
