@@ -380,6 +380,19 @@ def test_numbers_in_a_domain_that_go_back_hide_no_row(mirror: Mirror, writer: Wr
     mirror.begin()
     run(writer, "SET SESSION server_id = 77", "SET SESSION gtid_seq_no = 1", "INSERT INTO a VALUES (3,1)")
     settle(mirror, writer)
+    run(writer, "SET SESSION gtid_seq_no = 1000", "INSERT INTO a VALUES (4,1)")
+    run(writer, "SET SESSION gtid_seq_no = 500", "INSERT INTO a VALUES (5,1)", "INSERT INTO a VALUES (6,1)")
+    settle(mirror, writer)
+    mirror.reopen()
+    run(writer, "INSERT INTO a VALUES (7,1)")
+    settle(mirror, writer)
+
+
+def test_checksums_that_are_switched_off_and_on_again_are_no_fault(mirror: Mirror, writer: Writer) -> None:
+    mirror.begin()
+    for number, kind in enumerate(("NONE", "CRC32", "NONE", "CRC32")):
+        run(writer, f"SET GLOBAL binlog_checksum = {kind}", f"INSERT INTO a VALUES ({number},1)")
+        settle(mirror, writer)
 
 
 # -- four writers ------------------------------------------------------------------------------------------------------

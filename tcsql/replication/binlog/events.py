@@ -28,8 +28,6 @@ _FLAGS_AT: Final = 17
 _IN_USE: Final = 1
 #: Those who do not know its type may skip the event.
 IGNORABLE: Final = 0x80
-#: Made by the server for us alone; it is in no file.
-ARTIFICIAL: Final = 0x20
 
 
 class Type(IntEnum):
@@ -39,10 +37,15 @@ class Type(IntEnum):
     STOP = 3
     ROTATE = 4
     INTVAR = 5
+    CREATE_FILE = 8
+    APPEND_BLOCK = 9
+    DELETE_FILE = 11
     RAND = 13
     USER_VAR = 14
     FORMAT = 15
     XID = 16
+    BEGIN_LOAD = 17
+    EXECUTE_LOAD = 18
     TABLE_MAP = 19
     WRITE_V1 = 23
     UPDATE_V1 = 24

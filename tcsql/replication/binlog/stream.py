@@ -18,7 +18,6 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from tcsql.replication.binlog.events import (
-    ARTIFICIAL,
     HEADER_BYTES,
     IGNORABLE,
     Format,
@@ -47,7 +46,12 @@ _PASSED: Final = frozenset(
     )
 )
 _HEARTBEATS: Final = frozenset([Type.HEARTBEAT, Type.HEARTBEAT_V2])
-_STATEMENT_FORMAT: Final = frozenset([Type.INTVAR, Type.RAND, Type.USER_VAR])
+_STATEMENT_FORMAT: Final = frozenset(
+    (
+        *(Type.INTVAR, Type.RAND, Type.USER_VAR),
+        *(Type.CREATE_FILE, Type.APPEND_BLOCK, Type.DELETE_FILE, Type.BEGIN_LOAD, Type.EXECUTE_LOAD),
+    )
+)
 
 
 class Schema(NamedTuple):
@@ -96,6 +100,10 @@ class Parser:
         is_sent: bool = False,
     ) -> None:
         self._done, self._start, self._is_sent = place, place.start, is_sent
+        #: Whether nothing is sent that was done before.
+        self._starts_at_done = is_sent and place.start == place
+        #: MariaDB's, of which something new has come: numbers of several servers, or set by hand, need not ascend.
+        self._new_domains: set[str] = set()
         self._file, self._position = place.start.file, place.start.position
         #: None where the place has no names: those that come would be a part of all, and servers send the others again.
         self._gtids: MariadbGtids | MysqlGtids | None = None
@@ -199,7 +207,7 @@ class Parser:
 
     def _rotate(self, header: Header, event: bytes) -> Iterable[Item]:
         """The next file. The server makes one up at the beginning of each, too, before that one's description."""
-        if self._format is not None and not header.flags & ARTIFICIAL:
+        if self._format is not None:  # also one that is made up for the next file: it is sent as those before it
             body = body_of(event, self._format)
         elif self._has_checksums:
             body = body_of(event, Format("", has_checksums=True, post_header=b""))
@@ -236,15 +244,24 @@ class Parser:
         if self._named is not None:
             raise broken("a transaction begins within another")
         self._named = named
-        if self._is_sent and self._is_mariadb and self._start == self._done:
-            self._is_repeated = False  # numbers of several servers in a domain need not ascend
-        elif named.gtid and self._gtids is not None:
-            self._is_repeated = self._gtids.has(named.gtid)
+        if named.gtid and self._gtids is not None:
+            self._is_repeated = self._has(named.gtid)
         else:
             self._is_repeated = bool(self._done.file) and self._done.is_behind(self._file, self._position)
         if self._is_sent and not self._is_repeated and self._file == self._done.file:
             self._require_later(self._position > self._done.position)
         return _NONE
+
+    def _has(self, gtid: str) -> bool:
+        """Whether a transaction is part of what was done before."""
+        assert self._gtids is not None
+        if not self._is_mariadb:
+            return self._gtids.has(gtid)
+        domain = gtid.partition("-")[0]
+        if self._starts_at_done or domain in self._new_domains or not self._gtids.has(gtid):
+            self._new_domains.add(domain)
+            return False
+        return True
 
     def _require_later(self, is_later: bool) -> None:
         """New transactions stand behind those that are done, else their names are given for the second time."""
