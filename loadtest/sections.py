@@ -243,6 +243,14 @@ def overload(section: Mapping[str, Any]) -> Iterator[str]:
         "core can offer eight times the rate of q1). Capacity is measured right before, by 64 connections that wait "
         "for each answer. The last line is the recovery, right after 8x."
     )
+    yield (
+        "What happens there: reads stand in line for their turn, and turns of the event loop are kept to a few "
+        "milliseconds of work, so every request is looked at soon after it came. If the line is then longer than "
+        "0.2 s of work, by what reads have cost lately, the request is refused at once, and the line is kept to 10 ms "
+        "until next to nothing is refused: good answers come soon, and refusals sooner. New connections are refused "
+        "at the door, unread, while those that are open have work. So a refusal costs little, and what is left of "
+        "the core goes into answers."
+    )
     yield table(
         (
             "offered",

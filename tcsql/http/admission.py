@@ -15,9 +15,7 @@ of ``CROWDED_LINE_S`` keeps it as busy, and nobody waits for what others left be
 that refused next to nothing. Costs are learned from every request; a line that turns out longer than twice the bound
 is cut at its end, where those stand that have waited least.
 
-Long reads, which need several turns, run beside at most ``MOST_RUNNING`` others; one that would wait ``MOST_WAIT_S``
-for its place is refused at once, by how fast places became free lately, and one that has waited so long, because they
-took longer, is refused then.
+Reads that need several turns go from here to ``longreads``.
 
 Known queries are not asked: refusing one costs as much as answering it. Cost: 0.2 us a request; 10 us for one that
 waits.
@@ -28,8 +26,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -56,11 +52,6 @@ _LOOK_S: Final = 1.0
 _FEW: Final = 50
 #: New connections that are taken in a crowded turn beyond those that could be served in the last one.
 _SPARE: Final = 4
-#: Each gets a slice of 5 ms in its turn, so the others wait 40 ms at most for the next.
-MOST_RUNNING: Final = 8
-MOST_WAIT_S: Final = 1.0
-#: How much of what was known of the pace is left when another place has become free.
-_KEPT: Final = 0.9
 
 
 def overloaded() -> Overloaded:
@@ -111,13 +102,6 @@ class Admission:
         #: While crowded: when the look began, and what was refused and admitted since.
         self._look_began_s = 0.0
         self._refused_since = self._admitted_since = 0
-        self._places = asyncio.Semaphore(MOST_RUNNING)
-        self._waiting = 0
-        #: Seconds between two places that become free while reads wait, and when the last one did.
-        self._pace_s = 0.0
-        self._freed_s = 0.0
-
-    # --- requests -------------------------------------------------------------------------------------------
 
     @property
     def is_crowded(self) -> bool:
@@ -190,8 +174,6 @@ class Admission:
         """How long it takes to work off the line."""
         return len(self._line) * self._cost_s * self._stretch
 
-    # --- turns ----------------------------------------------------------------------------------------------
-
     def _begin(self, now_s: float, slice_s: float) -> None:
         self._began_s, self._until_s, self._worked_s = now_s, now_s + slice_s, 0.0
         if self.is_crowded and now_s - self._look_began_s > _LOOK_S:
@@ -237,35 +219,6 @@ class Admission:
             self._most_s = MOST_LINE_S
         self._look_began_s = now_s
         self._refused_since = self._admitted_since = 0
-
-    # --- long reads -----------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place among the long reads; raises Overloaded when none becomes, or would become, free in time."""
-        if self._waiting * self._pace_s > MOST_WAIT_S:
-            self.refused += 1
-            raise overloaded()
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(MOST_WAIT_S):
-                await self._places.acquire()
-        except TimeoutError:
-            self.refused += 1
-            raise overloaded() from None
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._free()
-
-    def _free(self) -> None:
-        now_s = time.perf_counter()
-        if self._waiting and self._freed_s:  # else it says how little is asked
-            self._pace_s = _KEPT * self._pace_s + (1 - _KEPT) * (now_s - self._freed_s)
-        self._freed_s = now_s if self._waiting else 0.0
-        self._places.release()
 
 
 class _Task:

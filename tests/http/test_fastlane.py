@@ -591,7 +591,7 @@ def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
     return run
 
 
-class _Transport(asyncio.Transport):
+class Transport(asyncio.Transport):
     """Keeps what is written."""
 
     def __init__(self) -> None:
@@ -626,7 +626,7 @@ class _Transport(asyncio.Transport):
         return [data.partition(b"\r\n\r\n")[2] for data in self.written]
 
 
-class _SlowDisk(Api):
+class SlowDisk(Api):
     """Inserts are answered when the test says so."""
 
     def __init__(self) -> None:
@@ -645,18 +645,22 @@ class _SlowDisk(Api):
         done(Reply(200, b"wrote %b" % body))
 
 
-class _Bench:
-    """One connection of the fast lane without a socket."""
+class Bench:
+    """One connection of the fast lane without a socket, and others of the same server."""
 
-    def __init__(self) -> None:
-        self.api = _SlowDisk()
-        self.lanes = lanes = Lanes(self.api, Settings(max_connections=10, header_s=30))
-        config = uvicorn.Config(create_app(self.api), ws="none", lifespan="off", log_config=None)
-        config.load()
+    def __init__(self, api: SlowDisk | None = None) -> None:
+        self.api = api or SlowDisk()
+        self.lanes = Lanes(self.api, Settings(max_connections=10, header_s=30))
+        self._config = uvicorn.Config(create_app(self.api), ws="none", lifespan="off", log_config=None)
+        self._config.load()
         self.state = ServerState()
-        self.connection: Connection = protocol(lanes)(config, self.state, {}, asyncio.get_running_loop())
-        self.transport = _Transport()
-        self.connection.connection_made(self.transport)
+        self.connection, self.transport = self.another()
+
+    def another(self) -> tuple[Connection, Transport]:
+        connection = protocol(self.lanes)(self._config, self.state, {}, asyncio.get_running_loop())
+        transport = Transport()
+        connection.connection_made(transport)
+        return connection, transport
 
 
 async def turns(number: int = 3) -> None:
@@ -666,7 +670,7 @@ async def turns(number: int = 3) -> None:
 
 @on_a_loop
 async def test_requests_behind_a_write_wait_for_its_answer() -> None:
-    bench = _Bench()
+    bench = Bench()
     bench.connection.data_received(post("", b"1") + get("a") + post("", b"2") + get("b")[:30])
     assert bench.transport.paused, "a client that sends on is not read from"
     bench.connection.data_received(get("b")[30:] + post("", b"3"))
@@ -686,7 +690,7 @@ async def test_requests_behind_a_write_wait_for_its_answer() -> None:
 
 @on_a_loop
 async def test_nothing_is_lost_that_comes_between_an_answer_and_the_next_turn() -> None:
-    bench = _Bench()
+    bench = Bench()
     bench.connection.data_received(post("", b"1") + get("a"))
     bench.api.finish()
     bench.connection.data_received(get("b"))  # before what is held has had its turn
@@ -696,7 +700,7 @@ async def test_nothing_is_lost_that_comes_between_an_answer_and_the_next_turn() 
 
 @on_a_loop
 async def test_a_client_that_has_gone_gets_no_answer_and_does_no_harm() -> None:
-    bench = _Bench()
+    bench = Bench()
     bench.connection.data_received(post("", b"1") + post("", b"2"))
     bench.transport.closed = True
     bench.connection.connection_lost(ConnectionResetError())
@@ -707,7 +711,7 @@ async def test_a_client_that_has_gone_gets_no_answer_and_does_no_harm() -> None:
 
 @on_a_loop
 async def test_the_end_of_the_server_waits_for_a_write_and_then_closes() -> None:
-    bench = _Bench()
+    bench = Bench()
     bench.connection.data_received(post("", b"1") + get("a"))
     bench.connection.shutdown()
     bench.connection.close_if_idle()
@@ -721,7 +725,7 @@ async def test_the_end_of_the_server_waits_for_a_write_and_then_closes() -> None
 
 @on_a_loop
 async def test_the_end_of_the_server_closes_an_idle_connection() -> None:
-    bench = _Bench()
+    bench = Bench()
     bench.connection.data_received(get("a"))
     bench.connection.shutdown()
     assert bench.transport.bodies == [b"read a"]
@@ -730,7 +734,7 @@ async def test_the_end_of_the_server_closes_an_idle_connection() -> None:
 
 @on_a_loop
 async def test_a_write_that_asks_to_close_is_the_last() -> None:
-    bench = _Bench()
+    bench = Bench()
     bench.connection.data_received(post("", b"1", "Connection: close") + get("a"))
     bench.api.finish()
     await turns()
@@ -742,7 +746,7 @@ async def test_a_write_that_asks_to_close_is_the_last() -> None:
 async def test_a_long_pipeline_gives_way_to_others_after_a_while() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fastlane, "MOST_PIPELINE_S", 0.0)
-        bench = _Bench()
+        bench = Bench()
         bench.connection.data_received(get("a") + get("b") + get("c"))
         assert (bench.transport.bodies, bench.transport.paused) == ([b"read a"], True)
         bench.connection.data_received(get("d"))
@@ -755,7 +759,7 @@ async def test_a_long_pipeline_gives_way_to_others_after_a_while() -> None:
 
 @on_a_loop
 async def test_requests_of_a_client_that_does_not_read_wait_until_it_does() -> None:
-    bench = _Bench()
+    bench = Bench()
     bench.connection.pause_writing()
     bench.connection.data_received(get("a"))
     bench.connection.data_received(get("b") + get("c"))
@@ -770,7 +774,7 @@ async def test_requests_of_a_client_that_does_not_read_wait_until_it_does() -> N
 
 @on_a_loop
 async def test_a_request_told_too_slowly_is_not_waited_for() -> None:
-    bench = _Bench()
+    bench = Bench()
     now, slow = time.monotonic(), get("b", "Cookie: " + "c" * 100)
     bench.lanes.tidy(now)
     bench.connection.data_received(get("a"))

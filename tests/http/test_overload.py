@@ -7,7 +7,6 @@ import contextlib
 import random
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,8 +16,6 @@ from tcsql.errors import Overloaded
 from tcsql.http import accepting, admission
 from tcsql.http.accepting import Accepting
 from tcsql.http.admission import MOST_LINE_S, SLICE_S, Admission, MustWait, Verdict
-from tests.http.serving import serving
-from tests.http.test_fastlane import Wire
 
 READ = b"GET /?command=select&table=t HTTP/1.1\r\nHost: a\r\n\r\n"
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -326,27 +323,24 @@ def test_who_has_given_up_while_many_waited_is_not_taken(monkeypatch: pytest.Mon
         assert len(runner.run(_accepted(clients, listener, _Door(room=None)))) == 10
 
 
-def test_a_crowd_is_told_so_on_its_connections_which_stay_open(tmp_path: Path) -> None:
-    heavy = b"GET /?command=select&type=count&table=t&where=v:STRRX:a.*b.*c%d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    with serving(tmp_path / "data") as server, contextlib.ExitStack() as stack:
-        server.sql("create table t (id bigint primary key, v text)")
-        server.post("command=insert&table=t", [{"id": number, "v": "ab" * 40} for number in range(5_000)])
-        wires = [stack.enter_context(contextlib.closing(Wire(server))) for _ in range(300)]
-        for wire in wires:  # all are taken: at the door they would be refused otherwise
-            wire.send(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            assert b" 200 " in wire.reply()[0]
-        statuses: set[bytes] = set()
-        for turn in range(2):
-            for number, wire in enumerate(wires):
-                wire.send(heavy % (turn * 1_000 + number))
-            for wire in wires:
-                head, body = wire.reply()
-                statuses.add(head.split(b" ")[1])
-                if b" 503 " in head:
-                    assert b"retry-after: 1" in head
-                    assert b"connection: close" not in head
-                    assert b'"overloaded"' in body
-        assert statuses == {b"200", b"503"}
-        said = server.client.get(f"{server.url}/status").json()
-        assert said["refused_overloaded"] > 0
-        assert server.client.get(f"{server.url}/health").status_code == 200
+def test_what_comes_when_a_turn_has_worked_for_a_slice_waits_for_the_next(clock: _Clock) -> None:
+    async def turns() -> None:
+        door = Admission(asyncio.get_running_loop())
+        door.admit()
+        door.admit()  # it has just begun
+        clock.now_s += SLICE_S
+        with pytest.raises(MustWait):
+            door.admit()
+        await asyncio.sleep(0)  # another turn
+        door.admit()
+        assert door.refused == 0
+
+    asyncio.run(turns())
+
+
+def test_without_an_event_loop_nothing_waits_and_nothing_is_refused(clock: _Clock) -> None:
+    door = Admission(None)
+    for _ in range(1_000):
+        door.admit()
+        clock.now_s += 0.001
+    assert door.refused == 0
