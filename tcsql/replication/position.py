@@ -18,7 +18,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -42,6 +42,7 @@ class TablePosition:
 
     ``after``: the last key copied; ``copied``: rows so far; ``sweeps``: rows were there before the copy.
     ``beside``: the table here that the copy goes into, while the one with its name answers with the columns of before.
+    ``indexes``: those that the source had when it was looked at last; None: it was not looked at for them.
     """
 
     definition: str
@@ -51,6 +52,7 @@ class TablePosition:
     copied: int = 0
     sweeps: bool = False
     beside: str = ""
+    indexes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Position:
                 "copied": table.copied,
                 "sweeps": table.sweeps,
                 **({"beside": table.beside} if table.beside else {}),
+                **({"indexes": table.indexes} if table.indexes is not None else {}),
             }
             for name, table in self.tables.items()
         }
@@ -118,10 +121,7 @@ class Position:
         found = orjson.loads(data)
         if found["version"] != _VERSION:
             raise ValueError(f"the position has the form {found['version']}, this program knows {_VERSION}")
-        tables = {
-            name: TablePosition(**{**members, "phase": Phase(members["phase"])})
-            for name, members in found["tables"].items()
-        }
+        tables = {name: _table(members) for name, members in found["tables"].items()}
         return cls(
             found["identity"],
             b64decode(found["log"]),
@@ -131,3 +131,9 @@ class Position:
             found.get("mode", "outbox" if found["log"] else ""),
             frozenset(found["unsure"]),
         )
+
+
+def _table(members: dict[str, Any]) -> TablePosition:
+    indexes = members.get("indexes")
+    told = {"phase": Phase(members["phase"]), "indexes": None if indexes is None else tuple(indexes)}
+    return TablePosition(**{**members, **told})

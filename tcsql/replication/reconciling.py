@@ -10,6 +10,8 @@ other rows kept (``where``)       re-copy beside it
 other columns                     copied into a table beside it, which takes its place when it is whole; without room
                                   for two made anew and copied
 lost triggers, no primary key     blocked until that is mended, then re-copied
+an index that was made there      made here, beside the rows that answer; one that was dropped there stays: lists that
+                                  came here need it, and who moves them drops it there
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
-from tcsql.engine.change import CreateTable, DropTable, SchemaChange
+from tcsql.engine.change import CreateIndex, CreateTable, DropTable, SchemaChange
 from tcsql.engine.database import Database
 from tcsql.engine.schema import IndexDef, TableSchema
 from tcsql.replication.position import Phase, Position, TablePosition
@@ -83,6 +85,7 @@ def reconcile(
         known = position.tables.get(table.name)
         if known is not None and table.name in held and not has_same_form(held[table.name], state.schema):
             room_bytes -= _beside(plan, state, known, held, room_bytes)
+            _take_indexes(plan, state, known, held)
             continue
         if known is not None and known.phase is Phase.COPY:
             room_bytes -= state.needs
@@ -95,6 +98,7 @@ def reconcile(
             plan.schema_changes += _without(known.beside, held)
             plan.position = plan.position.with_table(table.name, replace(known, beside="", definition=""))
         _one(plan, state, held.get(table.name), not same_server or table.name in recopies, rows)
+        _take_indexes(plan, state, known, held)
     return plan
 
 
@@ -151,6 +155,41 @@ def _indexes(old: TableSchema, source: TableSchema) -> tuple[IndexDef, ...]:
         and not any(index.has_entries_of(other) for other in source.indexes)
     ]
     return (*source.indexes, *ours)
+
+
+def _take_indexes(plan: Plan, state: TableState, known: TablePosition | None, held: Mapping[str, TableSchema]) -> None:
+    """Make what was made at the source since it was looked at last, in the table that is held; remember what it has."""
+    position = plan.position.tables.get(state.name)
+    if position is None:
+        return
+    plan.position = plan.position.with_table(state.name, replace(position, indexes=_told(state.schema)))
+    here = held.get(position.beside or state.name)
+    before = None if known is None else known.indexes
+    if here is None or before is None or _is_made(here.name, plan):
+        return
+    declared = [index for index in here.indexes if not index.automatic]
+    taken = {index.name.lower() for index in declared}
+    for index in state.schema.indexes:
+        is_had = index.name.lower() in taken or any(index.has_entries_of(other) for other in declared)
+        if not is_had and _told_index(index) not in before:
+            plan.schema_changes.append(CreateIndex(here.name, index, if_not_exists=True))
+
+
+def _is_made(name: str, plan: Plan) -> bool:
+    return any(isinstance(change, CreateTable) and change.schema.name == name for change in plan.schema_changes)
+
+
+def _told(schema: TableSchema) -> tuple[str, ...]:
+    return tuple(_told_index(index) for index in schema.indexes)
+
+
+def _told_index(index: IndexDef) -> str:
+    """An index in the words of a position.
+
+    >>> _told_index(IndexDef("by_day", ("uid", "day")))
+    'by_day(uid,day)'
+    """
+    return f"{index.name}({','.join(index.columns)}){' full text' * index.fulltext}"
 
 
 def _too_large(state: TableState, room_bytes: int) -> Blocked:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tcsql.engine.change import CreateIndex, CreateTable, Delete, DropTable, Upsert
+from tcsql.engine.change import CreateIndex, CreateTable, Delete, DropIndex, DropTable, Upsert
 from tcsql.engine.query import Filter
 from tcsql.engine.schema import IndexDef
 from tcsql.errors import FollowedTable, SourceAway, SourceFault
@@ -577,6 +577,34 @@ def test_while_columns_change_the_old_list_goes_on_answering_and_says_that_it_is
             assert {index.columns for index in schema.indexes} == {("extra",), ("title",)}
             assert {each.name for each in store.database.schemas()} == {"names", "posts"}
             assert report(follower, 0.0)["tables"][0].keys().isdisjoint({"copied_into"})  # type: ignore[index]  # plain data
+
+    run(tmp_path, body)
+
+
+def test_an_index_that_is_made_at_the_source_is_made_here_and_one_that_is_dropped_there_stays(tmp_path: Path) -> None:
+    source = server(rows=50)
+
+    def columns(store: Store) -> list[tuple[str, ...]]:
+        return sorted(index.columns for index in store.database.schema("posts").indexes)
+
+    def alter(keys: str) -> None:
+        source.schemas["posts"] = schema_of(f"CREATE TABLE posts (id int PRIMARY KEY, title varchar(80), n int{keys})")
+
+    async def body(store: Store) -> None:
+        async with following(store, source, check_s=0) as follower:
+            await caught_up(follower, store, source)
+            await store.commit([CreateIndex("posts", IndexDef("mine", ("n", "title")))])
+            alter(", KEY (n), KEY by_title (title), KEY theirs (n, title)")
+            await until(lambda: columns(store) == [("n",), ("n", "title"), ("title",)])
+            await store.commit([DropIndex("posts", "by_title")])  # made there once, not wanted here
+            alter(", KEY by_title (title), KEY later (title, n)")
+            await until(lambda: columns(store) == [("n",), ("n", "title"), ("title", "n")])
+            assert not follower.is_stale(time.monotonic()), "rows are not copied for it"
+        alter(", KEY by_title (title), KEY later (title, n), KEY meanwhile (n, id)")
+        async with following(store, source) as follower:
+            await until(lambda: ("n", "id") in columns(store))
+            await caught_up(follower, store, source)
+        assert "by_title" not in {index.name for index in store.database.schema("posts").indexes}
 
     run(tmp_path, body)
 
