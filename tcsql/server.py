@@ -21,7 +21,6 @@ import os
 import shutil
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,13 +39,14 @@ from tcsql.engine.database import Database
 from tcsql.errors import OperatorError
 from tcsql.http.access import Access
 from tcsql.http.app import create_app
+from tcsql.http.certificate import Certificate
 from tcsql.http.documents import BACKUP_PREFIX
 from tcsql.http.endpoints import Api
 from tcsql.http.fastlane import protocol
 from tcsql.http.following import NO_FOLLOWERS
 from tcsql.http.guard import ANY_HOST, Guard
 from tcsql.http.lanes import Lanes
-from tcsql.http.listening import Listening, certified, listen
+from tcsql.http.listening import Listening, listen
 from tcsql.http.published import Publications
 from tcsql.http.sampling import Sampler
 from tcsql.logs import configure_logging, not_default
@@ -102,7 +102,7 @@ def run(
     keys = KeyFile(Path(settings.data))
     access = Access(keys.read())
     publications = Publications(published, settings)
-    tls = certified(settings)
+    certificate = Certificate.of(settings)
     audit = Audit(settings.audit_log, settings.audit_writes)
     with (
         contextlib.closing(audit),
@@ -118,7 +118,7 @@ def run(
             access=access,
             audit=audit,
             keys=keys,
-            tls=tls,
+            certificate=certificate,
             published=publications,
         )
         runner.run(server.serve())
@@ -151,13 +151,13 @@ class Server:
         access: Access,
         audit: Audit,
         keys: KeyFile,
-        tls: ssl.SSLContext | None = None,
+        certificate: Certificate | None = None,
         published: Publications,
     ) -> None:
         self._settings = settings
         self._access = access
         self._audit = audit
-        self._tls = tls
+        self._certificate = certificate
         self._keys = keys
         self._sources = sources
         self._base = base
@@ -185,7 +185,7 @@ class Server:
             audit=audit,
             published=published,
         )
-        self._lanes = Lanes(self.api, settings, None if tls is not None else listener)
+        self._lanes = Lanes(self.api, settings, None if certificate is not None else listener)
         self._stalls.on_tick = Sampler(lambda: self._lanes.connections, metrics.known_sample).tick
         config = uvicorn.Config(
             create_app(self.api),
@@ -201,6 +201,7 @@ class Server:
             timeout_keep_alive=settings.keepalive_s,
             timeout_graceful_shutdown=settings.drain_s,
         )
+        tls = None if certificate is None else certificate.context
         self._uvicorn = Listening(config, self._lanes, tls, settings.header_s)
 
     async def serve(self) -> None:
@@ -213,8 +214,11 @@ class Server:
         self._access.on_key(lambda what, key: self._audit.note("key", SERVER, key=key.id, key_name=key.name, what=what))
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
         sweeping = asyncio.create_task(self._lanes.sweep())
-        watching = asyncio.create_task(self._access.watch(self._keys))
-        watching.add_done_callback(_report_failure)
+        watching = [asyncio.create_task(self._access.watch(self._keys))]
+        if self._certificate is not None:
+            watching.append(asyncio.create_task(self._certificate.watch()))
+        for task in watching:
+            task.add_done_callback(_report_failure)
         self._stalls.start()
         store = None
         try:
@@ -236,7 +240,8 @@ class Server:
             await serving
             self._stalls.stop()
             sweeping.cancel()
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             if store is not None:
                 try:
                     await self._stop_following()
@@ -248,11 +253,11 @@ class Server:
     def url(self) -> str:
         """Where the server listens."""
         host, port = self._listener.getsockname()[:2]
-        scheme = "https" if self._tls is not None else "http"
+        scheme = "https" if self._certificate is not None else "http"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def _warn(self) -> None:
-        if self._settings.plain_public and self._tls is None:
+        if self._settings.plain_public and self._certificate is None:
             logger.warning("plain_public is on: whoever sees the network of %s can read keys and rows", self.url)
         if ANY_HOST in self._settings.hosts:
             logger.warning("hosts allows any Host: a hostile page in a browser that reaches %s may read it", self.url)

@@ -1,7 +1,6 @@
 """Listening: which addresses a server may listen on, and TLS.
 
     listen(settings, has_keys)  ->  the bound socket
-    certified(settings)         ->  the context of TLS, or None
     Listening(config, ...)      uvicorn's server, without signal handlers, and with handshakes that are counted
 
 An address that other machines reach needs a key that was made, so that somebody decided who may ask, and a way in which
@@ -17,7 +16,6 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 
 import uvicorn
 
@@ -69,51 +67,6 @@ def _require_protection(settings: Settings, has_keys: bool) -> None:
             "give a certificate: --tls-certificate FILE --tls-key FILE; or name the reverse proxy that has one: "
             "--proxies ADDRESS; or, if you trust everybody on that network: --plain-public true",
         )
-
-
-def certified(settings: Settings) -> ssl.SSLContext | None:
-    """TLS 1.2 and newer with the settings' certificate; None without one. Raises SetupError."""
-    if not settings.tls_certificate:
-        if settings.tls_key:
-            raise SetupError("tls_key is given without tls_certificate", "name the file with the certificate chain")
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    for option in ("tls_certificate", "tls_key"):
-        _require_readable(option, getattr(settings, option))
-    try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key or None, password=_no_password)
-    except ssl.SSLError as error:
-        raise _unusable(settings, error) from None
-    return context
-
-
-def _require_readable(option: str, path: str) -> None:
-    if not path:
-        return
-    try:
-        Path(path).read_bytes()
-    except OSError as error:
-        reason = f"{option}: cannot read {path}: {error.strerror}"
-        raise SetupError(reason, "the server reads it as the account that it runs as") from None
-
-
-def _no_password() -> str:
-    """What OpenSSL would ask a terminal for."""
-    raise SetupError(
-        "tls_key is encrypted", "a server cannot be asked for a password: openssl pkey -in FILE -out PLAIN_FILE"
-    )
-
-
-def _unusable(settings: Settings, error: ssl.SSLError) -> SetupError:
-    if error.reason == "KEY_VALUES_MISMATCH":
-        return SetupError("tls_key is not the key of tls_certificate", "the certificate itself comes first in its file")
-    if settings.tls_key:
-        hint = "both are PEM: a chain of certificates, the server's own first, and its private key"
-    else:
-        hint = "it is PEM: the private key and a chain of certificates; or name the key's file by tls_key"
-    return SetupError("tls_certificate and tls_key cannot be used: " + (error.reason or "no PEM").lower(), hint)
 
 
 class Listening(uvicorn.Server):

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tcsql.errors import SetupError
-from tcsql.http.listening import certified
+from tcsql.http.certificate import Certificate
 from tcsql.settings import Settings
 from tests.http.conftest import LANES
 from tests.http.keyring import make_key
@@ -177,9 +177,9 @@ def test_the_guard_stands_behind_tls_as_well(secure: Running, paper: Paper) -> N
 
 
 def test_key_and_certificate_may_stand_in_one_file(paper: Paper) -> None:
-    context = certified(Settings(tls_certificate=str(paper.both)))
-    assert context is not None and context.minimum_version == ssl.TLSVersion.TLSv1_2
-    assert certified(Settings()) is None
+    certificate = Certificate.of(Settings(tls_certificate=str(paper.both)))
+    assert certificate is not None and certificate.context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert Certificate.of(Settings()) is None
 
 
 def test_a_certificate_that_cannot_be_used_is_said_at_start(paper: Paper, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_certificate_that_cannot_be_used_is_said_at_start(paper: Paper, tmp_pa
     }
     for (certificate, tls_key), message in wrong.items():
         with pytest.raises(SetupError, match=message) as found:
-            certified(Settings(tls_certificate=certificate, tls_key=tls_key))
+            Certificate.of(Settings(tls_certificate=certificate, tls_key=tls_key))
         assert found.value.hint
 
 
