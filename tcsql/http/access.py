@@ -92,7 +92,8 @@ class Access:
             for note in self._notes:
                 note(what, key)
         self._ring = ring
-        self._callers = {key.id: kept for key in ring if (kept := self._callers.get(key.id)) is not None}
+        live = [key.id for key in ring if key.revoked is None]  # revoked keys stand there for ever
+        self._callers = {key_id: kept for key_id in live if (kept := self._callers.get(key_id)) is not None}
         self._ended = ring.ended(self._clock())
         self._tell()
 

@@ -53,6 +53,10 @@ class Judge:
         #: What each caller may have: a caller never changes, so neither does this.
         self._granted: dict[Caller, frozenset[str]] = {}
 
+    def forget(self) -> None:
+        """Keys have changed: callers that there are no more are let go."""
+        self._granted.clear()
+
     def refusal(self, operation: str, caller: Caller) -> TCSQLError | None:
         """Why this caller may not have this; None: it may."""
         about, scope = OPERATIONS[operation], self._needs[operation]

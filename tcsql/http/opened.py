@@ -102,8 +102,11 @@ class Opened:
         return found
 
     def forget_callers(self) -> None:
-        """Keys have changed: who asks is looked up anew."""
+        """Keys have changed: who asks is looked up anew. Views that nobody asked for since they did are let go."""
+        used = {caller.rights for caller in self._places}
+        self._views = {rights: kept for rights, kept in self._views.items() if rights in used or rights is ALL_RIGHTS}
         self._places.clear()
+        self._judge.forget()
 
     def _viewed(self, rights: Rights) -> tuple[View, Writer]:
         key = rights if rights.is_limited else ALL_RIGHTS  # scopes are the judge's

@@ -4,7 +4,9 @@ for what is not theirs by another spelling of it.
 
 from __future__ import annotations
 
+import gc
 import socket
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tcsql.access.callers import Caller
+from tcsql.access.keys import Key, Keys, digest_of, revoked, token_of
 from tcsql.access.scopes import Scope
+from tcsql.http.access import Access
 from tests.http.conftest import LANES
 from tests.http.keyring import make_key
 from tests.http.serving import Running, serving
+from tests.http.worlds import worlds
 
+TOKEN = token_of("3f9a0c12", bytes(32))
 SCHEMA = """
 CREATE TABLE posts (id INT PRIMARY KEY, tenant INT, title VARCHAR(40), secretnote VARCHAR(40), KEY (tenant));
 CREATE TABLE hiddenones (id INT PRIMARY KEY, title VARCHAR(40));
@@ -102,3 +109,29 @@ def test_get_writes_where_that_is_switched_on(world: World) -> None:
         "writer", "GET", "/?command=insert&table=posts&rows={%22id%22:6,%22tenant%22:0,%22title%22:%22t6%22}"
     )
     assert answer.status_code == 200, answer.text
+
+
+def test_of_a_key_that_was_revoked_nothing_is_kept(tmp_path: Path) -> None:
+    """A revoked key stays in the file for ever; who asked by it, and what it was shown, does not."""
+    limits = {"tables": frozenset({"notes"}), "filters": (("notes", "n:NUMEQ:1"),), "rate": 1e6}
+    draft = Key(id="3f9a0c12", name="gone", sha256=digest_of(TOKEN), scopes=frozenset({Scope.READ}), made=0, **limits)  # type: ignore[arg-type]  # as each is spelt
+    ring = Keys([draft])
+    access = Access(ring)
+    with worlds(tmp_path) as (world,):
+        access.on_change(world.api.forget_callers)
+        assert world.post("command=sql", {"sql": "CREATE TABLE notes (id INT PRIMARY KEY, n INT)"}).status == 200
+        caller = access.caller(f"Bearer {TOKEN}", is_local=False)
+        for query in (b"command=select&table=notes", b"command=select&table=notes&where=id:NUMEQ:1"):
+            assert world.get(query, caller).status == 200
+        assert world.api.known_for(caller) is not None
+        kept = [weakref.ref(world.api.known_for(caller))]  # type: ignore[arg-type]  # it was there a line ago
+        meter = caller.meter
+        assert meter is not None
+        before = sum(isinstance(each, Caller) and each.id == draft.id for each in gc.get_objects())
+        assert before == 1
+        access.replace(ring.with_(revoked(draft, 1)))
+        access.replace(ring.with_(revoked(draft, 1)))  # views are kept until the keys change without their being used
+        del caller, meter
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Caller) and each.id == draft.id]
+        assert [each() for each in kept] == [None]
