@@ -19,7 +19,6 @@ from tcsql.replication.asyncsource import AsyncSource
 from tcsql.replication.copying import MassDeletion
 from tcsql.replication.following import Following
 from tcsql.replication.known import KnownSource
-from tcsql.replication.position import Position
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
 
@@ -102,6 +101,7 @@ class Follower(KnownSource):
     async def _gives_up_the_log(self) -> bool:
         """The log cannot be read on from where we are: begin anew behind it, and compare all rows."""
         try:
+            await self.begin_again()
             await self.commit([], self.stored.without_log())
         except TCSQLError as error:
             self.enter("waiting", error)
@@ -122,7 +122,7 @@ class Follower(KnownSource):
 
     async def _session(self) -> None:
         """One connection, from opening to its failure."""
-        self.position = self.stored = Position.decode(self.store.positions().get(self.name, b""))
+        await self.begin_again()
         self._source = source = self._connect()
         following = Following(self, source)
         try:

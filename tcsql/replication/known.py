@@ -12,6 +12,7 @@ mysql accept`` says yes), ``failed`` (a bug of ours; tried again after ``check_s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections import deque
@@ -51,8 +52,10 @@ class KnownSource:
         self.reason: str | None = None
         self.remedy: str | None = None
         self.identity: Identity | None = None
-        #: How far we are; ``stored``: as it is durable here.
-        self.position = self.stored = Position()
+        #: How far we are; ``sent``: as the store was given it last; ``stored``: as it is durable here.
+        self.position = self.sent = self.stored = Position()
+        #: Steps that the disk has not taken yet, each by its last ticket and the position in that.
+        self._under_way: deque[tuple[Ticket, Position]] = deque()
         #: The tables as the source has them, and those that cannot be followed.
         self.tables: dict[str, TableState] = {}
         self.blocked: Mapping[str, Blocked] = {}
@@ -134,14 +137,38 @@ class KnownSource:
 
     async def commit(self, pieces: Sequence[Sequence[Change | RowChange]], position: Position) -> None:
         """Batches, the last with the position in its transaction; all durable when this returns."""
-        tickets: list[Ticket] = []
+        await self.enqueue(pieces, position)
+        await self.settle()
+        self.position = position
+
+    async def enqueue(self, pieces: Sequence[Sequence[Change | RowChange]], position: Position) -> None:
+        """Batches, visible when this returns, the last with the position in its transaction; ``settle`` waits for it.
+
+        Raises what ``Store.submit`` does, and why anything before was refused: nothing may be kept behind that.
+        """
+        ticket = self._under_way[-1][0] if self._under_way else None
         for number, changes in enumerate(pieces or [[]], 1):
-            at = position if number >= len(pieces) else self.stored
-            tickets.append(await self.store.enqueue(changes, Origin(Level.ALWAYS, self.name, at.encode())))
+            at = position if number >= len(pieces) else self.sent
+            ticket = await self.store.enqueue(changes, Origin(Level.ALWAYS, self.name, at.encode()), ticket)
             await asyncio.sleep(0)
-        for ticket in tickets:
+        assert ticket is not None
+        self._under_way.append((ticket, position))
+        self.sent = position
+
+    async def settle(self, but: int = 0) -> None:
+        """Return when all that was enqueued is durable, but the newest ``but`` steps; raises why it was refused."""
+        while len(self._under_way) > but:
+            ticket, position = self._under_way[0]
             await ticket.wait()
-        self.position = self.stored = position
+            self._under_way.popleft()
+            self.stored = position
+
+    async def begin_again(self) -> None:
+        """Go on from what is durable, once the disk has taken or refused what is under way."""
+        with contextlib.suppress(TCSQLError):  # whoever waited for it was told
+            await self.settle()
+        self._under_way.clear()
+        self.position = self.sent = self.stored = Position.decode(self.store.positions().get(self.name, b""))
 
     def verify(self, tables: Sequence[str], repair: bool) -> bool:
         """Compare tables with the source; False when one is running already."""

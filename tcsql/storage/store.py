@@ -197,9 +197,14 @@ class Store(Queries):
         """Return when ``has_room``; raises why what is under way was refused."""
         await self._pipeline.room()
 
-    async def enqueue(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Ticket:
-        """``submit`` once there is room: for who has many batches on the way and waits for the last."""
+    async def enqueue(self, changes: Sequence[Change], origin: Origin = CLIENT, after: Ticket | None = None) -> Ticket:
+        """``submit`` once there is room: for who has many batches on the way and waits for the last.
+
+        ``after``: the one before; where that was refused its error is raised, as what comes next was built on it.
+        """
         await self._pipeline.room()
+        if after is not None and after.settled:
+            await after.wait()
         return self.submit(changes, origin)
 
     def commit_blocking(self, changes: Sequence[Change], origin: Origin = CLIENT) -> Committed:
@@ -334,7 +339,7 @@ class Store(Queries):
 
     def backup(self, path: Path) -> None:
         """Copy the durable state into a new file; to be run in a thread of its own. Raises SetupError."""
-        back_up(self._file.path, path, self.options.vfs)
+        back_up(self._file.path, path, self.options.vfs, rewritten=self.options.secure_delete)
 
     def status(self) -> dict[str, object]:
         """Plain figures for ``/status``."""
