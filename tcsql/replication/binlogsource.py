@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Final
 
 from tcsql.errors import SourceAway, SourceFault
+from tcsql.replication.binlog.dump import Dump
 from tcsql.replication.binlog.late import change_without, read_without
 from tcsql.replication.binlog.needs import hears_cascades
 from tcsql.replication.binlog.place import Place, place_of
 from tcsql.replication.binlog.proof import Proof
 from tcsql.replication.binlog.receiving import CATCH_UP_S, Late, Receiving
 from tcsql.replication.binlog.settings import require_settings, server_id_of
-from tcsql.replication.binlog.sight import Sight, begin_snapshot, here, reach, require_known, resets_of
+from tcsql.replication.binlog.sight import Sight, begin_snapshot, here, reach, require_known, turns_of
 from tcsql.replication.binlog.tables import Expected
 from tcsql.replication.catalogue import CatalogueTable
 from tcsql.replication.connection import connect
@@ -66,29 +67,32 @@ class BinlogSource(SqlSession):
         """Connect both sessions and go on from a place that was given before; b"": from now on."""
         identity = self.connect()
         try:
+            turns = turns_of(self.connection)
             require_settings(self.connection)
-            resets = resets_of(self.connection)
             place = place_of(position) if position else here(self.connection)
             if position:
                 require_known(self.connection, place)
-            self._begin(place, resets)
+            self._begin(place, turns)
         except (SourceAway, SourceFault):
             self.close()
             raise
         return identity
 
-    def _begin(self, place: Place, resets: str) -> None:
+    def _begin(self, place: Place, turns: str) -> None:
         if self.connection.flavour == "mysql" and not place.gtids:
             place = Place()  # nothing was committed there before: by names, as a server checks them
         heartbeat_s = self.settings.heartbeat_ms / 1000
         connection = connect(self.settings, base=self._base)
         try:
-            self._receiving = Receiving(connection, place, self._server_id, heartbeat_s, self._expected)
+            database = self.connection.address.database
+            wanted = [(database, table.name) for table in self.settings.tables]
+            dump = Dump(connection, place, self._server_id, heartbeat_s)
+            self._receiving = Receiving(dump, place, self._expected, wanted)
         except (SourceAway, SourceFault):
             connection.close()
             raise
         self._placed_s = 0.0
-        self._proof = Proof(heartbeat_s, resets)
+        self._proof = Proof(heartbeat_s, turns)
 
     @property
     def _log(self) -> Receiving:
@@ -139,7 +143,7 @@ class BinlogSource(SqlSession):
         """The next step, see ``Source``. After an error the session has ended: open anew."""
         log = self._log
         try:
-            log.take_transactions(wait_s if read is None and not log.unsure else 0.0)
+            log.take_transactions(wait_s if read is None and not log.has_news_of_the_schema else 0.0)
             log.see_the_look()
             self._proof.look(self.connection, log.parser, log.moved_s)
             if log.is_full:
@@ -167,14 +171,14 @@ class BinlogSource(SqlSession):
         self, changes: dict[str, TableChange], read: RangeRead | KeysRead | None, events: int, *, complete: bool
     ) -> Step:
         log = self._log
-        unsure = log.tell_unsure()
+        is_look_due, unsure = log.is_look_due, log.tell_unsure()
         now = time.monotonic()
         position = b""
-        is_due = changes or unsure or read is not None or now - self._placed_s > _PLACE_EVERY_S
+        is_due = changes or unsure or is_look_due or read is not None or now - self._placed_s > _PLACE_EVERY_S
         if is_due and not log.noted:  # what is noted would be lost with this session
             position, self._placed_s = log.parser.place.encoded(), now
         kept = {name: change for name, change in changes.items() if len(change.rows) or change.gone}
-        return Step(kept, read, events, b"", complete, position, 0.0, None, self._proof.proved_s, unsure)
+        return Step(kept, read, events, b"", complete, position, 0.0, None, self._proof.proved_s, unsure, is_look_due)
 
     def _step_at_a_snapshot(self, read: ReadRange | ReadKeys | None, *, one_state: bool = True) -> Step:
         """``one_state``: the log is read as far as the snapshot is, so that all tables are at the same."""
@@ -206,7 +210,7 @@ class BinlogSource(SqlSession):
             if sight.covers(log.parser.place):
                 return sight
             self.connection.query("ROLLBACK")
-            self._proof.require_no_reset(self.connection)
+            self._proof.require_no_turn(self.connection)
             if time.monotonic() > until:
                 raise SourceAway("the source does not show what it has written into its log")
             time.sleep(_RETRY_S)

@@ -159,14 +159,19 @@ def _read_table(query: Query, database: str, name: str) -> CatalogueTable | None
     where = (database, name)
     facts = list(
         query(
-            "SELECT TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH FROM information_schema.TABLES"
-            " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+            "SELECT TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, TABLE_SCHEMA, TABLE_NAME"
+            " FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
             where,
         )
     )
     if not facts:
         return None
-    kind, engine, rows, size = facts[0]
+    kind, engine, rows, size, *spelled = facts[0]
+    if (spelled := [as_text(each) for each in spelled]) != [database, name]:
+        raise SourceFault(
+            f"the source calls {database}.{name} {'.'.join(spelled)} (lower_case_table_names), in its log, too",
+            f'write tables = ["{spelled[1]}"], and /{spelled[0]} in the url',
+        )
     created = list(query(f"SHOW CREATE TABLE {quote_name(database)}.{quote_name(name)}"))
     create_sql = as_text(created[0][1])
     key = _read_primary_key(query, where)

@@ -28,6 +28,7 @@ from pymysql.connections import Connection as _Driver
 from pymysql.constants import CLIENT, COMMAND
 
 from tcsql.errors import SourceAway, SourceFault
+from tcsql.literals import quote_string
 from tcsql.replication.address import Address, address_of, password_of, tls_of
 from tcsql.replication.rows import ProtocolError, Result, ResultReader, ServerError
 from tcsql.sources import SourceSettings
@@ -126,6 +127,8 @@ class Connection:
     def __init__(self, wire: _Wire, address: Address) -> None:
         self._wire = wire
         self.address = address
+        #: Who the server takes us for, as GRANT spells it; "" until it was asked.
+        self.account = ""
         version = wire.server_version
         self.flavour = "mariadb" if "mariadb" in version.lower() else "mysql"
         self.version = re.sub(r"^5\.5\.5-(?=\d+\.)", "", version)
@@ -146,7 +149,7 @@ class Connection:
                 cursor.execute(sql, parameters or None)
                 return list(cursor.fetchall())
         except (pymysql.Error, OSError) as error:
-            raise fault_of(error, self.address) from None
+            raise fault_of(error, self.address, self.account) from None
 
     def read(self, sql: str) -> list[Result]:
         """The results of one or more statements in one text, as bytes by column; cost: one round trip.
@@ -157,7 +160,7 @@ class Connection:
         try:
             return self._wire.read(sql)
         except ServerError as error:
-            fault = _fault(error.number, error.text, self.address)
+            fault = self.fault(error)
             fault.extra["statement"] = error.statement
             raise fault from None
         except ProtocolError as error:
@@ -185,7 +188,7 @@ class Connection:
 
     def fault(self, error: ServerError) -> SourceAway | SourceFault:
         """What a server has answered to a command, as ours."""
-        return _fault(error.number, error.text, self.address)
+        return _fault(error.number, error.text, self.address, self.account)
 
     def literal(self, value: int | float | str | bytes | None) -> str:
         """The value as SQL text."""
@@ -258,6 +261,8 @@ def connect(
     except (pymysql.Error, OSError, ValueError, RuntimeError) as error:  # the last: a way to sign in that is not known
         raise fault_of(error, address) from None
     connection = Connection(wire, address)
+    [(current,)] = connection.query("SELECT CURRENT_USER()")
+    connection.account = account_of(str(current))
     connection.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     if connection.flavour == "mariadb":  # a long list of keys is looked up in the index, not joined as a table
         connection.query("SET SESSION max_statement_time = 0, in_predicate_conversion_threshold = 0")
@@ -291,8 +296,18 @@ def _socket_to(address: Address) -> socket.socket:
     return sock
 
 
-def fault_of(error: Exception, address: Address) -> SourceAway | SourceFault:
-    """An error of the driver or the network as one of ours."""
+def account_of(current: str) -> str:
+    """What CURRENT_USER() says, as GRANT spells it. The host is that of the account, not the one we come from.
+
+    >>> account_of("me@10.0.%")
+    "'me'@'10.0.%'"
+    """
+    user, _, host = current.rpartition("@")
+    return f"{quote_string(user)}@{quote_string(host)}"
+
+
+def fault_of(error: Exception, address: Address, account: str = "") -> SourceAway | SourceFault:
+    """An error of the driver or the network as one of ours. ``account``: who the server takes us for, if known."""
     if isinstance(error, (OSError, pymysql.InterfaceError)):
         place = address.unix_socket or f"{address.host}:{address.port}"
         why = getattr(error, "strerror", None) or _one_line(str(error)) or "the connection is lost"
@@ -303,15 +318,15 @@ def fault_of(error: Exception, address: Address) -> SourceAway | SourceFault:
     number, text = 0, str(error)
     if error.args and isinstance(error.args[0], int):
         number, text = error.args[0], str(error.args[-1])
-    return _fault(number, text, address)
+    return _fault(number, text, address, account)
 
 
-def _fault(number: int, text: str, address: Address) -> SourceAway | SourceFault:
+def _fault(number: int, text: str, address: Address, account: str = "") -> SourceAway | SourceFault:
     text = _one_line(text)
     if number in _AWAY:
         return SourceAway(f"the source answers: {text}", errno=number)
     if number in _DENIED:
-        return SourceFault(f"the source answers: {text}", _grant_for(number, text, address), errno=number)
+        return SourceFault(f"the source answers: {text}", _grant_for(number, text, address, account), errno=number)
     if number == 0:
         return SourceFault(
             f"the source cannot be connected to: {text}", "see tls in the url, and the account's plugin", errno=number
@@ -323,11 +338,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
 
 
-def _grant_for(number: int, text: str, address: Address) -> str:
+def _grant_for(number: int, text: str, address: Address, account: str) -> str:
     """The statement that gives the missing right."""
-    named = _ACCOUNT.search(text)
-    user, host = named.groups() if named is not None else (address.user, "%")
-    account = f"'{user}'@'{host}'"
+    if not account:  # who could not sign in is named with the host that the server sees
+        named = _ACCOUNT.search(text)
+        account = account_of("@".join(named.groups() if named is not None else (address.user, "%")))
     denied = _PRIVILEGE.search(text)
     if denied is not None:
         name = denied[2].replace("`", "").strip("'").rsplit(".", 1)[-1]

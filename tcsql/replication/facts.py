@@ -22,6 +22,7 @@ _SAMPLE_ROWS: Final = 200
 _VARIABLES: Final = (
     "log_bin", "log_bin_trust_function_creators", "read_only", "slave_run_triggers_for_rbr", "lower_case_table_names",
     "innodb_read_only", "binlog_format", "binlog_row_image", "binlog_row_metadata", "gtid_mode", "log_slave_updates",
+    "log_replica_updates",
 )  # fmt: skip
 
 

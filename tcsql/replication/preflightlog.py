@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tcsql.literals import quote_name
-from tcsql.replication.binlog.needs import hears_cascades, lacking
+from tcsql.replication.binlog.needs import REPLICA, hears_cascades, lacking, leaves_out_what_it_takes_over
 from tcsql.replication.catalogue import ForeignKey
 from tcsql.replication.facts import Account, Facts, version_of
 from tcsql.replication.findings import NOTE, REFUSE, WARN, Finding
@@ -19,14 +19,8 @@ def of_server(facts: Facts) -> Iterator[Finding]:
         is_statement = statement != remedy
         message = problem if is_statement else f"{problem}; {remedy}"
         yield Finding(REFUSE, name, "", message, statement if is_statement else "")
-    if facts.is_replica and facts.variables.get("log_slave_updates", "ON") not in ("ON", "1"):
-        yield Finding(
-            REFUSE,
-            "log_slave_updates",
-            "",
-            "the server is a replica of another, and does not write what it takes over into its own log:"
-            " start it with --log-slave-updates",
-        )
+    if facts.is_replica and leaves_out_what_it_takes_over(facts.variables):
+        yield Finding(REFUSE, "log_slave_updates", "", "; ".join(REPLICA))
     for name, hides in (("binlog_do_db", False), ("binlog_ignore_db", True)):
         listed = facts.variables.get(name, "")
         is_listed = facts.database.lower() in listed.lower().split(",")

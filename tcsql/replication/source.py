@@ -134,7 +134,8 @@ class Step:
     ``source_s``: the source's clock (Unix seconds) at the state; ``heartbeat_s``: its clock in the newest heartbeat
     row seen so far, None before the first. ``taken_s``: ``time.monotonic()`` just before the state was taken, which is
     one clock for all processes of a machine. ``unsure``: tables of which changes may have been missed for good: compare
-    all their rows, and repair; told once. Only a source that cannot give again what was lost says so.
+    all their rows, and repair; told once. Only a source that cannot give again what was lost says so. ``look``: a table
+    that is not followed, though it should be, was altered: look at the tables at once.
     """
 
     changes: Mapping[str, TableChange] = field(default_factory=dict)
@@ -147,6 +148,7 @@ class Step:
     heartbeat_s: float | None = None
     taken_s: float = 0.0
     unsure: Sequence[str] = ()
+    look: bool = False
 
 
 class Source(Protocol):

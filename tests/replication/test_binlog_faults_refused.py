@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pymysql
 import pytest
 
+from tcsql.errors import SourceFault
+from tcsql.replication.binlogsource import BinlogSource
+from tcsql.replication.session import Woken
+from tcsql.sources import FollowedTable, SourceSettings
 from tests.mariadb import MariaDB
 from tests.replication.binlog.logs import options_of
 from tests.replication.binlogging import binlog, is_mysql, log_server, run
-from tests.replication.following import MARKER, PASSWORD, SERVERS, USER, Node
+from tests.replication.following import MARKER, PASSWORD, SERVERS, SERVERS_IN_TURN, USER, Node
 from tests.replication.mysql9 import MySQL9
 
 Connection = pymysql.connections.Connection
@@ -210,3 +216,129 @@ def test_a_cascade_that_comes_later_is_told_where_the_log_does_not_have_it(
             node.wait_until_equal()
             return
         node.wait_for(lambda: "CASCADE" in node.table_status("child").get("problem", ""))
+
+
+def test_a_statement_on_a_table_that_cannot_be_followed_leads_to_a_look_at_once(
+    server: MariaDB, connection: Connection, tmp_path: Path
+) -> None:
+    run(connection, "CREATE TABLE late (id INT PRIMARY KEY, n INT) ENGINE=InnoDB")
+    with binlog(server, "shop", tmp_path / "node", ["posts", "late"], check_s=3600) as node:
+        run(connection, "ALTER TABLE late DROP PRIMARY KEY")
+        node.wait_for(lambda: "primary key" in node.table_status("late").get("problem", ""))
+        run(connection, "INSERT INTO late VALUES (1,1)", "ALTER TABLE late ADD PRIMARY KEY (id)")
+        node.wait_until_following()
+        run(connection, "DROP TABLE late")
+        node.wait_for(lambda: node.table_status("late").get("problem", "") != "")
+        run(connection, "CREATE TABLE late (id INT PRIMARY KEY, n INT) ENGINE=InnoDB", "INSERT INTO late VALUES (7,7)")
+        node.wait_until_following()
+        node.assert_equal()
+
+
+class LowerCase(MySQL9):
+    """MySQL wants to be told when its data directory is made."""
+
+    def _arguments(self) -> list[str]:
+        return [*super()._arguments(), "--lower-case-table-names=1"]
+
+    def _initialize(self) -> None:
+        super()._initialize()
+
+
+def _is_told_the_names(node: Node) -> bool:
+    return 'tables = ["posts"]' in str(node.status())
+
+
+@pytest.mark.parametrize("kind", SERVERS_IN_TURN)
+def test_a_server_that_folds_names_is_followed_by_the_names_that_it_writes_into_its_log(
+    kind: type[MariaDB], tmp_path: Path
+) -> None:
+    folding = LowerCase if kind is MySQL9 else kind
+    with folding(*options_of(kind), "--lower-case-table-names=1") as server, server.connect() as own:
+        run(own, "CREATE DATABASE Shop", "USE Shop", POSTS.replace("posts", "Posts"))
+        with binlog(server, "shop", tmp_path / "node", ["posts"]) as node:
+            run(own, "INSERT INTO Shop.Posts VALUES (1,1)", "ALTER TABLE POSTS ADD Title INT")
+            run(own, "INSERT INTO shop.POSTS VALUES (2,2,2)")
+            node.wait_until_equal()
+            node.assert_equal()
+        for database, table in (("shop", "Posts"), ("Shop", "posts")):
+            refused = Node(server, database, tmp_path, [table], mode="binlog", server_id=6_001)
+            refused.write_config()
+            told = refused.check()
+            assert told.returncode != 0
+            assert "/shop in the url" in told.stdout + told.stderr
+            refused.start()
+            refused.wait_for(partial(_is_told_the_names, refused))
+            refused.close()
+            refused.forget()
+
+
+@pytest.mark.parametrize("kind", SERVERS_IN_TURN)
+def test_a_replica_that_does_not_log_what_it_takes_over_is_refused_while_it_takes_over(
+    kind: type[MariaDB], tmp_path: Path
+) -> None:
+    silent = "--log-slave-updates=OFF" if kind is MariaDB else "--log-replica-updates=OFF"
+    numbers = ("--server-id=31", "--server-id=32")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    network = ("--skip-networking=0", "--bind-address=127.0.0.1", f"--port={port}")
+    with log_server(kind, numbers[0], *network) as source, log_server(kind, numbers[1], silent) as server:
+        with source.connect() as connection:
+            run(connection, "CREATE USER replica@'127.0.0.1' IDENTIFIED BY 'x'")
+            run(connection, "GRANT REPLICATION SLAVE ON *.* TO replica@'127.0.0.1'", "CREATE DATABASE shop")
+            run(connection, "USE shop", POSTS)
+        with server.connect() as connection:
+            run(connection, "CREATE DATABASE shop", "USE shop", POSTS)
+            with binlog(server, "shop", tmp_path / "node", ["posts"]) as node:
+                node.assert_equal()  # what it writes itself is all that there is
+                run(connection, *_follow(kind, port))
+                node.wait_for(lambda: "log_slave_updates" in str(node.status().get("hint")))
+                assert node.status()["state"] == "stopped"
+                checked = node.check()
+                assert checked.returncode != 0
+                assert "log_slave_updates" in checked.stdout + checked.stderr
+            run(connection, "STOP SLAVE" if kind is MariaDB else "STOP REPLICA")
+
+
+def _follow(kind: type[MariaDB], port: int) -> tuple[str, ...]:
+    """Statements that make a server a replica of another; what that one has is passed over where it is here, too."""
+    if kind is MariaDB:
+        made = f"MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='replica', MASTER_PASSWORD='x'"
+        return (
+            "SET GLOBAL slave_exec_mode = IDEMPOTENT",
+            "SET GLOBAL replicate_wild_ignore_table = 'shop.posts'",
+            f"CHANGE MASTER TO {made}, MASTER_USE_GTID=no",
+            "START SLAVE",
+        )
+    made = f"SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='replica', SOURCE_PASSWORD='x'"
+    return (
+        f"CHANGE REPLICATION SOURCE TO {made}, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1",
+        "CHANGE REPLICATION FILTER REPLICATE_IGNORE_DB = (shop)",
+        "START REPLICA",
+    )
+
+
+@pytest.mark.parametrize("account", ["tcsql@localhost", "tcsql@'%'"])
+def test_a_right_that_is_missing_is_given_to_the_account_that_is_signed_in(
+    server: MariaDB, connection: Connection, account: str
+) -> None:
+    run(connection, f"DROP USER IF EXISTS {USER}@localhost", f"DROP USER IF EXISTS {USER}@'%'")
+    run(connection, f"CREATE USER {account} IDENTIFIED BY '{PASSWORD}'", f"GRANT SELECT ON shop.* TO {account}")
+    settings = SourceSettings(
+        name="shop",
+        url=f"mysql://{USER}:{PASSWORD}@localhost/shop?unix_socket={server.socket}",
+        mode="binlog",
+        tables=(FollowedTable(name="posts"),),
+        server_id=6_002,
+    )
+    source = BinlogSource(settings, None, lambda seconds: Woken.NOT)
+    with pytest.raises(SourceFault) as refused:
+        source.open(b"")
+    host = "%" if "%" in account else "localhost"
+    assert refused.value.hint == f"run there: GRANT REPLICATION SLAVE ON *.* TO '{USER}'@'{host}'"
+    run(connection, refused.value.hint.removeprefix("run there: "))
+    try:
+        source.open(b"")
+    finally:
+        source.close()
+        run(connection, f"DROP USER {account}")

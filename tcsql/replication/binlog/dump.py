@@ -124,6 +124,10 @@ class Dump:
             raise SourceAway("the source has ended its log")
         return events
 
+    def close(self) -> None:
+        """End the session; never raises."""
+        self._connection.close()
+
     @property
     def partial_bytes(self) -> int:
         """Bytes of an event that has come in part."""
@@ -153,6 +157,6 @@ class Dump:
         if error.number in _NO_RIGHT:
             return SourceFault(
                 "the account has no right to read the binary log",
-                f"run there: GRANT REPLICATION SLAVE ON *.* TO '{self._connection.address.user}'@'%'",
+                f"run there: GRANT REPLICATION SLAVE ON *.* TO {self._connection.account}",
             )
         return self._connection.fault(error)

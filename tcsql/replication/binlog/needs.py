@@ -15,7 +15,15 @@ _NEEDED: Final = (
     ("binlog_row_metadata", "FULL", "", "run there: SET GLOBAL binlog_row_metadata = 'FULL'"),
     ("gtid_mode", "ON", "mysql", "see the manual: SET GLOBAL enforce_gtid_consistency, then gtid_mode step by step"),
 )
-NAMES: Final = tuple(name for name, _, _, _ in _NEEDED)
+#: Whether a replica writes what it takes over into its own log, by the names of old and new servers.
+_TAKEN_OVER: Final = ("log_slave_updates", "log_replica_updates")
+_FOLDED: Final = "lower_case_table_names"
+NAMES: Final = (*(name for name, _, _, _ in _NEEDED), *_TAKEN_OVER, _FOLDED)
+#: What a replica that does not is told.
+REPLICA: Final = (
+    "the server is a replica of another, and does not write what it takes over into its own log",
+    "set log_slave_updates (MySQL 8.0.26 and later: log_replica_updates) = ON in its configuration and start it again",
+)
 
 
 def lacking(variables: Mapping[str, str], flavour: str) -> Iterator[tuple[str, str, str]]:
@@ -33,6 +41,14 @@ def lacking(variables: Mapping[str, str], flavour: str) -> Iterator[tuple[str, s
         if found != needed:
             shown = found or "not there"
             yield name, f"{name} is {shown}: the binary log has to hold whole rows with the names of columns", remedy
+    if variables.get(_FOLDED) == "2":
+        problem = f"{_FOLDED} is 2: names of tables in the log are not those that the tables have"
+        yield _FOLDED, problem, "follow by mode outbox"
+
+
+def leaves_out_what_it_takes_over(variables: Mapping[str, str]) -> bool:
+    """Whether rows that come from another server are not in the log."""
+    return any(variables.get(name, "ON").upper() not in ("ON", "1") for name in _TAKEN_OVER)
 
 
 def hears_cascades(flavour: str, version: tuple[int, ...]) -> bool:

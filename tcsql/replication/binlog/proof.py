@@ -3,7 +3,8 @@
 That events come says nothing: they may be of last week, on a slow link. Heartbeats say nothing either: a server whose
 log was thrown away under us (RESET) goes on to send them, and nothing else. So once in ``every_s`` it is asked how far
 it is; when the log is read as far, all that was committed before the question is here. With the same question it says
-how often RESET was run: after one the session ends, and the next finds out whether the log is still the one we read.
+how often RESET was run, and whether it has become a replica: then the session ends, and the next finds out whether the
+log is still the one we read, and has all that we need.
 
 Cost: two short statements in ``every_s``.
 """
@@ -14,7 +15,7 @@ import time
 from typing import Final
 
 from tcsql.errors import SourceAway
-from tcsql.replication.binlog.sight import Sight, reach, resets_of
+from tcsql.replication.binlog.sight import Sight, reach, turns_of
 from tcsql.replication.binlog.stream import Parser
 from tcsql.replication.connection import Connection
 
@@ -28,13 +29,13 @@ _MOST_APART_S: Final = 30.0
 class Proof:
     """Of one session. ``proved_s``: by ``time.monotonic()``; 0 until the first.
 
-    ``resets``: of the server, before anything was asked of its log; see ``resets_of``.
+    ``turns``: see ``turns_of``, before anything was asked of the log.
     """
 
-    def __init__(self, every_s: float, resets: str = "") -> None:
+    def __init__(self, every_s: float, turns: str = "") -> None:
         self.proved_s = 0.0
         self._every_s = every_s
-        self._resets = resets
+        self._turns = turns
         self._goal: Sight | None = None
         self._asked_s = 0.0
 
@@ -57,16 +58,15 @@ class Proof:
         if self._goal is None and now - self._asked_s >= self._every_s:
             self._goal, self._asked_s = self._reach(connection), now
 
-    def require_no_reset(self, connection: Connection) -> None:
+    def require_no_turn(self, connection: Connection) -> None:
         """Raises SourceAway when the log may be another since this session has begun."""
-        if resets_of(connection) != self._resets:
-            raise SourceAway(
-                "RESET was run at the source: whether its log is still the one that was followed is seen anew"
-            )
+        turns = turns_of(connection)
+        if turns != self._turns:
+            raise SourceAway(f"RESET was run at the source, or it was made a replica, and is looked at anew: {turns}")
 
     def _reach(self, connection: Connection) -> Sight:
         """How far the server is; on a link that is dead nobody waits for that."""
         with connection.patience(max(_LEAST_PATIENCE_S, _MISSED_BEATS * self._every_s)):
             found = reach(connection)
-            self.require_no_reset(connection)  # behind it: a RESET before the answer was counted before it
+            self.require_no_turn(connection)  # behind it: a RESET before the answer was counted before it
             return found

@@ -1,6 +1,6 @@
 """The log of one session as it comes: whole transactions gathered, keys noted, tables whose rows are passed over.
 
-    log = Receiving(connection, place, server_id, heartbeat_s, expected)
+    log = Receiving(Dump(connection, place, server_id, heartbeat_s), place, expected)
     log.follow(before, filtered, looked)     what ``expected`` holds now is followed
     log.take_transactions(0.5)               then ``gathering``, ``noted`` and ``unsure`` are what a step is made of
 
@@ -28,7 +28,6 @@ from tcsql.replication.binlog.sight import Sight
 from tcsql.replication.binlog.stream import Commit, Item, Parser, Schema
 from tcsql.replication.binlog.structure import concerned
 from tcsql.replication.binlog.tables import Change, Expected, Misfit
-from tcsql.replication.connection import Connection
 
 #: Rows of events in one step; what one batch of the follower can take, which readers see at once.
 MOST_EVENTS: Final = 4_000
@@ -54,22 +53,24 @@ class Late(NamedTuple):
 class Receiving:
     """What has come and was not given yet. After an error it is of no more use. Not for several threads.
 
-    ``expected``: what the parser looks at, by database and name; changed in place by the owner. ``moved_s``: when the
+    ``expected``: what the parser looks at, by database and name; changed in place by the owner. ``wanted``: those and
+    the ones that should be followed and cannot be now. ``moved_s``: when the
     server sent something last that was no heartbeat, by ``time.monotonic()``.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        dump: Dump,
         place: Place,
-        server_id: int,
-        heartbeat_s: float,
         expected: Mapping[tuple[str, str], Expected],
+        wanted: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self._connection = connection
+        self._dump = dump
         self._expected = expected
-        self._dump = Dump(connection, place, server_id, heartbeat_s)
-        self.parser = Parser(expected, place, has_checksums=self._dump.has_checksums, is_sent=True)
+        self._wanted = wanted
+        #: A table that is wanted and not followed was altered; nobody was told yet.
+        self.is_look_due = False
+        self.parser = Parser(expected, place, has_checksums=dump.has_checksums, is_sent=True)
         self.gathering = Gathering()
         #: Keys of tables that are read again: of committed transactions, and of the one that has not ended.
         self.noted: Keys = {}
@@ -94,7 +95,7 @@ class Receiving:
 
     def close(self) -> None:
         """End the session; never raises."""
-        self._connection.close()
+        self._dump.close()
 
     # --- looks ------------------------------------------------------------------------------------------------
 
@@ -136,6 +137,7 @@ class Receiving:
     def tell_unsure(self) -> Sequence[str]:
         """Tables that have to be looked at and compared; each is told once."""
         told, self.unsure = sorted(self.unsure), set()
+        self.is_look_due = False
         self._told.update(told)
         return told
 
@@ -152,6 +154,11 @@ class Receiving:
         return self.events >= MOST_EVENTS or self.is_heavy
 
     @property
+    def has_news_of_the_schema(self) -> bool:
+        """Whether somebody is to be told of tables that have changed."""
+        return bool(self.unsure) or self.is_look_due
+
+    @property
     def is_heavy(self) -> bool:
         """Whether what waits, an unfinished transaction with it, is as large as memory may hold."""
         return self.gathering.size >= MOST_BYTES
@@ -162,12 +169,12 @@ class Receiving:
         while True:
             while self._events:
                 self._feed()
-                if self.parser.is_between and (self.is_full or self.unsure):
+                if self.parser.is_between and (self.is_full or self.has_news_of_the_schema):
                     return
                 if self.is_heavy:
                     return
             now = time.monotonic()
-            if self.gathering.events or self.noted or self.unsure:
+            if self.gathering.events or self.noted or self.has_news_of_the_schema:
                 until = min(until, now + _GATHER_S)
             is_last = now >= until
             if (not self._receive(max(0.0, until - now)) or is_last) and time.monotonic() >= until:
@@ -225,6 +232,8 @@ class Receiving:
             self._commit(item, late)
         elif isinstance(item, Schema):
             self._drop(concerned(item.text, item.database, self._expected))
+            others = [table for table in self._wanted if table not in self._expected]
+            self.is_look_due |= bool(concerned(item.text, item.database, others))
         elif isinstance(item, Misfit):
             self._drop([item.table[1]])
 

@@ -119,18 +119,21 @@ def _has_no_known_transaction(connection: Connection, place: Place) -> bool:
     except SourceFault as error:
         if error.extra.get("errno") == _NO_EVENT_THERE:
             return False
-        user = connection.address.user
-        raise SourceFault(error.message, f"run there: GRANT REPLICATION SLAVE ON *.* TO '{user}'@'%'") from None
+        remedy = f"run there: GRANT REPLICATION SLAVE ON *.* TO {connection.account}"
+        raise SourceFault(error.message, remedy) from None
     if not found:
         return True  # the end of the log
     named = _NAMED.search(str(found[0][-1]))
     return named is None or not MysqlGtids(place.gtids).has(named[1])
 
 
-def resets_of(connection: Connection) -> str:
-    """How many statements RESET the server has run. Another number: its log may be another now, whatever its names."""
-    [(_, count)] = connection.query("SHOW GLOBAL STATUS LIKE 'Com_reset'")
-    return str(count)
+def turns_of(connection: Connection) -> str:
+    """What shows that the log may be another now, or lack something, whatever its names: any other text than before.
+
+    Statements RESET that the server has run, and whether it is taking over rows of another server (MariaDB).
+    """
+    found = connection.query("SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_reset', 'Slaves_running')")
+    return " ".join(sorted(f"{name}={value}" for name, value in found))
 
 
 def _executed(connection: Connection) -> MysqlGtids:
