@@ -24,8 +24,7 @@ from tcsql.settings import Settings
 from tests.http.conftest import LANES
 from tests.http.keyring import make_key
 from tests.http.serving import serving
-from tests.http.test_fastlane import Wire, on_a_loop, turns
-from tests.http.test_fastlane import _Transport as Transport
+from tests.http.test_fastlane import Transport, Wire, on_a_loop, turns
 
 # --- peers and clients ----------------------------------------------------------------------------------------
 

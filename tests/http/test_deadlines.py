@@ -19,7 +19,7 @@ from tcsql.http.deadlines import Deadlines, Pace, unacknowledged
 from tcsql.settings import Settings
 from tests.http.conftest import LANES
 from tests.http.serving import Running, serving
-from tests.http.test_fastlane import Wire, _Bench, get, on_a_loop, post
+from tests.http.test_fastlane import Bench, Wire, get, on_a_loop, post
 
 READ = "command=select&table=t&where=id:NUMEQ:1"
 LINES = "Content-Type: application/x-ndjson"
@@ -303,7 +303,7 @@ def test_what_the_other_side_has_not_taken_is_counted() -> None:
 
 @on_a_loop
 async def test_a_head_is_not_refused_while_the_reply_before_it_is_made() -> None:
-    bench = _Bench()
+    bench = Bench()
     bench.connection.data_received(post("", b"1") + get("b")[:10])
     bench.lanes.tidy(time.monotonic() + 100)
     bench.lanes.tidy(time.monotonic() + 200)
