@@ -21,6 +21,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from tcsql.engine.change import Delete, DeleteKeys, DropColumn, DropIndex, DropTable, Truncate
+
+#: Changes that are taken when the budget is full.
+SHRINKING: Final = (Delete, DeleteKeys, Truncate, DropTable, DropColumn, DropIndex)
 _SHARE: Final = 0.8
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _EVERY_S: Final = 0.05

@@ -21,17 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tcsql.engine.change import (
-    Batch,
-    Change,
-    Delete,
-    DeleteKeys,
-    DropColumn,
-    DropIndex,
-    DropTable,
-    SchemaBatch,
-    Truncate,
-)
+from tcsql.engine.change import Batch, Change, SchemaBatch
 from tcsql.engine.database import Database
 from tcsql.errors import NoMemory, NoSpace, ReadOnly, Stopping, TCSQLError
 from tcsql.metrics import Histogram
@@ -55,7 +45,6 @@ from tcsql.storage.waiters import LsnWaiters
 MAINTAIN_SLICE_S: Final = 0.004
 _MAINTAIN_PAUSE_S: Final = 0.008
 _MAINTAIN_IDLE_S: Final = 0.25
-_SHRINKING: Final = (Delete, DeleteKeys, Truncate, DropTable, DropColumn, DropIndex)
 
 DurableListener = Callable[[int, Sequence[Ticket]], None]
 RevertListener = Callable[[TCSQLError], None]
@@ -248,7 +237,7 @@ class Store(Queries):
             raise ReadOnly(self.read_only.message, self.read_only.hint)
         if self.lsn >= self._file.reserved_lsn:
             self._renew_reserve()
-        if self.budget.is_full() and not all(isinstance(change, _SHRINKING) for change in changes):
+        if self.budget.is_full() and not all(isinstance(change, memory.SHRINKING) for change in changes):
             raise NoMemory("the memory budget is used up", "delete rows, or raise memory_limit; reads go on")
 
     def _renew_reserve(self) -> None:

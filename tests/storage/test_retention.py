@@ -144,6 +144,9 @@ def test_what_was_deleted_is_nowhere_in_the_files(tmp_path: Path, quick: None, t
         async with asyncio.timeout(20):
             while everything(tmp_path).count(b"SECRET") > FEW:
                 await asyncio.sleep(0.1)
+        copy = tmp_path.with_name(f"{tmp_path.name}.backup")
+        await asyncio.to_thread(store.backup, copy)
+        assert b"SECRET" not in copy.read_bytes()
         background.cancel()
         store.close()
 
