@@ -28,8 +28,9 @@ from tcsql.engine.replysize import BYTES_PER_SLICE, require_fitting
 from tcsql.engine.result import Groups
 from tcsql.engine.rows import decode
 from tcsql.engine.schema import TableSchema
-from tcsql.engine.selection import window_steps
+from tcsql.engine.selection import let_go, window_steps
 from tcsql.engine.values import ColumnType, JsonValue, Kind, PKey
+from tcsql.errors import TooCostly
 
 _WIDE: Final = Context(prec=200, rounding=ROUND_HALF_UP)
 _AVG_DIGITS: Final = 4
@@ -147,7 +148,11 @@ def group_steps(executor: Executor, query: Group) -> Generator[None, None, Group
         for column, accumulator in zip(columns, accumulators, strict=True):
             column.add(accumulator, row)
 
-    yield from executor.matches(query.where, take)
+    try:
+        yield from executor.matches(query.where, take)
+    except TooCostly:
+        yield from let_go(groups)
+        raise
     answers: list[tuple[SortTuple, dict[str, JsonValue]]] = []
     labels = {aggregate.label: _label_type(schema, aggregate) for aggregate in query.aggregates}
     while groups:  # emptied on the way: freed at once, a million groups would hold up other requests

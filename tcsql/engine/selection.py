@@ -58,6 +58,8 @@ def window_steps(
     """
     start, stop = min(start, len(items)), min(stop, len(items))
     if start == stop:
+        if len(items) > BUCKET_ITEMS:
+            yield from let_go(items)
         return []
     if len(items) <= BUCKET_ITEMS:
         items.sort(key=key)
@@ -79,6 +81,17 @@ def window_steps(
         bucket.clear()
         yield
     return found
+
+
+def let_go(held: list[Any] | dict[Any, Any]) -> Generator[None, None, None]:
+    """Empty what holds many objects, in steps: a million that are freed at once take 0.2 s."""
+    while held:
+        for _ in range(min(_ITEMS_PER_STEP, len(held))):
+            if isinstance(held, dict):
+                held.popitem()
+            else:
+                held.pop()
+        yield
 
 
 def _pivots(items: Sequence[Item], key: Callable[[Item], Any]) -> Generator[None, None, list[Any]]:

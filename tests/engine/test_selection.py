@@ -1,5 +1,6 @@
 """The sorted window: the same as sorting everything, in steps that stay short."""
 
+import gc
 import random
 import time
 from collections.abc import Generator
@@ -8,7 +9,9 @@ from itertools import pairwise
 import pytest
 
 from tcsql.engine.collector import Collector, Match
+from tcsql.engine.order import turned
 from tcsql.engine.selection import BUCKET_ITEMS, window_steps
+from tcsql.errors import TooCostly
 
 
 def driven(steps: Generator[None, None, list]) -> tuple[list, int]:
@@ -40,6 +43,39 @@ def test_a_deep_window_is_worked_out_in_many_steps() -> None:
     found, steps = driven(window_steps(items, 50_000, 50_010, lambda item: item))
     assert found == list(range(50_000, 50_010))
     assert steps > 50
+
+
+def test_a_window_behind_the_end_lets_go_of_the_list_in_steps() -> None:
+    items = [(number,) for number in range(60_000)]
+    found, steps = driven(window_steps(items, 60_000, 60_010, lambda item: item))
+    assert (found, items) == ([], [])
+    assert steps >= 60
+
+
+def test_of_a_large_page_the_collector_of_garbage_knows_nothing() -> None:
+    collector = Collector(100_000, tail=False)
+    match = Match((False, turned("text"), 1), 1, b"")
+    collector.add(match)
+    gc.collect()
+    assert not any(map(gc.is_tracked, (match, match.key, *match.key)))
+    assert sorted(map(turned, "bca")) == ["c", "b", "a"]
+
+
+def test_a_refused_query_lets_go_of_its_matches_in_steps() -> None:
+    collector = Collector(100_000, tail=False)
+
+    def matching() -> Generator[None, None, None]:
+        for number in range(50_000):
+            collector.add(Match((number,), number, b""))
+        yield
+        raise TooCostly("as if the budget was used up")
+
+    steps = 0
+    with pytest.raises(TooCostly):
+        for _ in collector.collect(matching()):
+            steps += 1
+    assert steps >= 50
+    assert len(collector) == 0
 
 
 @pytest.mark.parametrize("need", [1, 10, 400, 3_000])
