@@ -145,7 +145,12 @@ class Connection(Guarded):
 
     def _is_ours_again(self) -> bool:
         cycle = self.cycle
-        idle = not self._in_message and not self.pipeline and (cycle is None or cycle.response_complete)
+        idle = (
+            not self._in_message
+            and not self.pipeline
+            and not self._unfed
+            and (cycle is None or cycle.response_complete)
+        )
         self._theirs = not (idle and self._lanes.fast)
         return not self._theirs
 

@@ -622,6 +622,10 @@ class Transport(asyncio.Transport):
         self.paused = False
 
     @property
+    def statuses(self) -> list[int]:
+        return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+) ", b"".join(self.written))]
+
+    @property
     def bodies(self) -> list[bytes]:
         return [data.partition(b"\r\n\r\n")[2] for data in self.written]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 
@@ -13,6 +15,7 @@ import pytest
 from tcsql.access.callers import Caller
 from tcsql.http import admission
 from tcsql.http.admission import MOST_LINE_S, Admission, overloaded
+from tcsql.http.endpoints import Api
 from tcsql.http.messages import Head, Reply, refusal
 from tests.http.conftest import LANES
 from tests.http.serving import serving
@@ -57,6 +60,13 @@ class _Api(SlowDisk):
     def answer_now(self, head: Head, is_admitted: bool = False) -> Reply | None:
         self.asked.append(head.query)
         return super().answer_now(head, is_admitted)
+
+
+class _Plain(SlowDisk):
+    """Answers as endpoints do, whose store is not open."""
+
+    answer_now = Api.answer_now
+    post_now = Api.post_now
 
 
 def with_a_line(places: int = 100) -> tuple[Bench, _Api]:
@@ -194,3 +204,28 @@ def test_who_is_refused_hears_it_before_the_others_are_answered(lane: str, tmp_p
         assert refused[len(refused) * 9 // 10] < answered[len(answered) * 9 // 10]
         assert server.client.get(f"{server.url}/status").json()["refused_overloaded"] == len(refused)
         assert server.stop() == 0
+
+
+@on_a_loop
+async def test_a_pipeline_that_is_not_ordinary_is_begun_in_small_pieces_and_answered_whole() -> None:
+    bench = Bench(_Plain())
+    count, body = 400, b"x" * 40_000
+    pair = b"PUT / HTTP/1.1\r\nHost: localhost\r\n\r\nGET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    data = pair * count + post("command=nope", body) + b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    most = 0
+    cuts = [0, len(data) // 3, len(data) - 20_000, len(data) - 10, len(data)]
+    for start, stop in pairwise(cuts):
+        while bench.transport.paused:
+            most = max(most, len(bench.connection.pipeline))
+            await turns(1)
+        bench.connection.data_received(data[start:stop])
+    deadline = time.monotonic() + 20
+    while len(bench.transport.statuses) < 2 * count + 2 and time.monotonic() < deadline:
+        most = max(most, len(bench.connection.pipeline))
+        await turns(1)
+    assert bench.transport.statuses == [405, 404] * count + [503, 405]
+    assert 10 < most < 60
+    assert not bench.transport.paused
+    assert not bench.transport.closed
+    bench.connection.data_received(get("a"))
+    assert bench.transport.statuses[-1] == 503
