@@ -48,7 +48,7 @@ def test_a_copy_that_is_handed_over_to_the_log_while_four_write_ends_equal(
     transactions = polls = 0
     with log_server(server_kind) as server, server.database("shop") as connection:
         prepare(connection)
-        options = {"check_s": 3600, "audit_s": 0, "copy_rows": 50}
+        options = {"check_s": 3600, "audit_s": 0, "copy_rows": 100}
         with binlog(server, "shop", tmp_path / "node", list(SCHEMA), **options) as node:
             for number in range(HAND_OVERS):
                 is_beside = bool(number % 2)
