@@ -3,9 +3,9 @@
     TCSQL_TEST_PROFILE=torture pytest -p tests.torture tests/replication/test_workload.py    a piece
     python -m tests.torture                                                                  the page again
 
-A plugin of pytest. A file of tests is written down when all of it has run; so the whole may be run at once by ``make
-torture``, or in pieces. A run that fails is written down as failed. Tests add what they counted by
-``record_property``.
+A plugin of pytest. A file of tests is written down when all of it has run, or the part of it that one word chooses
+(``-k MySQL9``); so the whole may be run at once by ``make torture``, or in pieces. A run that fails is written down as
+failed. Tests add what they counted by ``record_property``. By hand a result may get a ``remark``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _SIZES: Final = (
     ("mutated logs", "1 of 50", "50 of 50"),
 )
 
-#: Of servers and tools: the command, whose answer has the version.
+#: A version, in what servers and tools say of themselves.
 _MARK: Final = re.compile(r"\d+\.\d+\.\d+(?:-MariaDB)?")
 
 
@@ -78,13 +78,13 @@ class _File:
 
 
 _files: dict[str, _File] = {}
-#: Files of which not all tests run.
+#: Files of which not all tests run; those of which single tests were named.
 _parts: set[str] = set()
+_picked: set[str] = set()
 
 
 def pytest_collection_finish(session: Any) -> None:
-    """Arguments with a test's name, and none of a file, choose parts of it."""
-    _parts.update(_file_of(str(argument)) for argument in session.config.args if "::" in str(argument))
+    _picked.update(_file_of(str(argument)) for argument in session.config.args if "::" in str(argument))
 
 
 def pytest_deselected(items: Sequence[Any]) -> None:
@@ -106,9 +106,12 @@ def pytest_runtest_logreport(report: Any) -> None:
 def pytest_sessionfinish(session: Any) -> None:
     if not is_torture():
         return
-    whole = {name: seen for name, seen in _files.items() if name not in _parts}
-    if not session.shouldstop and not session.shouldfail and whole:
-        _write(whole)
+    word = str(session.config.option.keyword)
+    chosen = {
+        name: seen for name, seen in _files.items() if name not in _picked and (word.isalnum() or name not in _parts)
+    }
+    if not session.shouldstop and not session.shouldfail and chosen:
+        _write(chosen, word)
         PAGE.write_text(page(), encoding="utf-8")
 
 
@@ -116,12 +119,14 @@ def _file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0].rpartition("tests/")[2]
 
 
-def _write(files: dict[str, _File]) -> None:
+def _write(files: dict[str, _File], word: str) -> None:
     facts = describe()
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name, seen in files.items():
+        part = word if name in _parts else ""
         told = {
             "file": name,
+            "part": part,
             "outcomes": dict(sorted(seen.outcomes.items())),
             "failed": seen.failed,
             "seconds": round(seen.seconds),
@@ -131,7 +136,10 @@ def _write(files: dict[str, _File]) -> None:
             "machine": {each: facts[each] for each in ("processor", "cores", "memory_gib", "system")},
             "versions": {"python": facts["python"], "sqlite": facts["sqlite"], **_servers()},
         }
-        path = RESULTS / (name.removesuffix(".py").replace("/", ".") + ".json")
+        base = name.removesuffix(".py").replace("/", ".")
+        for old in () if part else RESULTS.glob(f"{base}.*.json"):
+            old.unlink()
+        path = RESULTS / (base + (f".{part}" if part else "") + ".json")
         path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -156,15 +164,20 @@ def page() -> str:
     text = _HEAD + "".join(f"| {' | '.join(size)} |\n" for size in _SIZES)
     text += "\n## Last runs\n\n"
     failed = [f"- failed: `{run['file']}::{name}`\n" for run in runs for name in run["failed"]]
+    failed += [f"- `{run['file']}`: {run['remark']}\n" for run in runs if "remark" in run]
     total: Counter[str] = sum((Counter(run["outcomes"]) for run in runs), Counter())
     minutes = sum(run["seconds"] for run in runs) / 60
     text += f"**{_outcome(total)}** in {len(runs)} files, {minutes:.0f} minutes.\n\n{''.join(failed)}"
     text += "\n" if failed else ""
     for machine, versions in dict.fromkeys((_words(run["machine"]), _words(run["versions"])) for run in runs):
-        text += f"Machine: {machine}. Versions: {versions}.\n\n"
+        text += f"Machine: {machine.replace('_', ' ')}. Versions: {versions}.\n\n"
     text += "| file | tests | seconds | when | commit |\n|---|---|---|---|---|\n"
     for run in runs:
-        told = (f"`{run['file']}`", _outcome(Counter(run["outcomes"])), f"{run['seconds']:,}")
+        told = (
+            f"`{run['file']}`" + (f" ({run['part']})" if run["part"] else ""),
+            _outcome(Counter(run["outcomes"])),
+            f"{run['seconds']:,}",
+        )
         text += f"| {' | '.join((*told, run['date'], run['commit']))} |\n"
     notes = [(run["file"], name, told) for run in runs for name, told in run["counted"].items()]
     if notes:
