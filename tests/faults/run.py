@@ -11,15 +11,17 @@ unseen or a patch no longer applies (then make the patch anew: what it plants ha
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.results import record
+from tests.results import write
 
 ROOT: Final = Path(__file__).parents[2]
 PATCHES: Final = Path(__file__).parent
@@ -49,6 +51,17 @@ def faults_of(directory: Path) -> list[Fault]:
     return found
 
 
+def planted(faults: Iterable[Fault]) -> dict[str, str]:
+    """By package of the program: of how many of its modules a fault is planted in one."""
+    changed = {
+        name for fault in faults for name in re.findall(r"^\+\+\+ b/(\S+)", fault.path.read_text(), re.MULTILINE)
+    }
+    modules = [path.relative_to(ROOT) for path in sorted((ROOT / "tcsql").rglob("*.py")) if path.name != "__init__.py"]
+    there = Counter(str(path.parent) for path in modules)
+    found = Counter(str(path.parent) for path in modules if str(path) in changed)
+    return {package: f"{found[package]} of {count}" for package, count in sorted(there.items())}
+
+
 def copy_into(directory: Path) -> None:
     """What is committed, without its history."""
     archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True, capture_output=True).stdout
@@ -72,15 +85,17 @@ def pytest(directory: Path, tests: Iterable[str]) -> tuple[int, str]:
 
 
 def apply(directory: Path, fault: Fault, *options: str) -> bool:
-    """Plant the fault, or take it away by ``--reverse``; whether that could be done."""
-    done = subprocess.run(["git", "apply", *options, fault.path], cwd=directory, capture_output=True, check=False)
+    """Plant the fault, or take it away by ``--reverse``; whether that could be done. One line around it has to fit."""
+    done = subprocess.run(
+        ["git", "apply", "-C1", *options, fault.path], cwd=directory, capture_output=True, check=False
+    )
     return done.returncode == 0
 
 
 def main(names: Sequence[str]) -> int:
-    """How many faults were not seen."""
+    """The exit code."""
     faults = [fault for fault in faults_of(PATCHES) if not names or fault.name in names]
-    missed = 0
+    missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="tcsql-faults-") as name:
         directory = Path(name)
         copy_into(directory)
@@ -95,15 +110,17 @@ def main(names: Sequence[str]) -> int:
             else:
                 status, line = pytest(directory, fault.tests)
                 apply(directory, fault, "--reverse")
-            missed += status != _RED
+            if status != _RED:
+                missed.append(fault.name)
             verdict = "seen  " if status == _RED else "MISSED"
             print(
                 f"{verdict} {fault.name} ({time.monotonic() - began:.0f} s): {fault.title}\n       {line}", flush=True
             )
-    print(f"{len(faults) - missed} of {len(faults)} faults were seen")
+    seen = len(faults) - len(missed)
+    print(f"{seen} of {len(faults)} faults were seen")
     if not names:
-        record("E1", passed=not missed, faults=len(faults), seen=len(faults) - missed)
-    return min(missed, 1)
+        write("E1", passed=not missed, faults=len(faults), seen=seen, missed=missed, modules=planted(faults))
+    return min(len(missed), 1)
 
 
 if __name__ == "__main__":
