@@ -64,6 +64,7 @@ def create(path: Path, version: str, vfs: str | None = None) -> None:
     with reading("the store cannot be created"):
         for leftover in (new, wal.log_path(new), new.with_name(new.name + "-shm")):
             leftover.unlink(missing_ok=True)
+        new.touch(mode=0o600)  # log and shared memory get the same, in a directory that others may enter too
         connection = connect(new, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
         format_version = fileformat.PLAIN_VERSION
         try:

@@ -664,6 +664,15 @@ def test_a_backup_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
 
 
+def test_the_files_are_their_owners_alone_in_a_directory_that_others_may_enter(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir(mode=0o755)
+    store = Store.open(tmp_path / "shared")
+    store.commit_blocking(create_all())
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "shared").iterdir()}
+    assert found == dict.fromkeys(("tcsql.db", "tcsql.db-wal", "tcsql.db-shm", "lock"), 0o600)
+    store.close()
+
+
 # --- threads ------------------------------------------------------------------------------------------------
 
 
