@@ -142,6 +142,13 @@ class Settings:
         low=1024,
         high=2**31,
     )
+    max_gathered_bytes: int = _option(
+        "limits",
+        67_108_864,
+        "bodies that are not whole or not carried out yet, of all requests; above it 503. One key has half of it",
+        "bytes",
+        low=1_048_576,
+    )
     max_line_bytes: int = _option("limits", 65_536, "longest line of a bulk load", "bytes", low=1024, high=2**31)
     max_conditions: int = _option(
         "limits",

@@ -128,6 +128,7 @@ class Documents:
             "metrics": self._counted().plain(),
             **({"stalls": self._stalls.status()} if self._stalls is not None else {}),
             "refused_overloaded": state.admission.refused,
+            "gathered_bytes": state.gathering.bytes,
         }
         return Reply(200, render.document(body))
 

@@ -14,6 +14,7 @@ from tcsql.access.scopes import Scope
 from tcsql.errors import BadRequest, NotReady, Stopping
 from tcsql.http.admission import Admission
 from tcsql.http.following import Followers, HintReader, age_headers
+from tcsql.http.gathering import Gathering
 from tcsql.http.grammar import Grammar
 from tcsql.http.judge import Judge
 from tcsql.http.known import KnownQueries
@@ -53,6 +54,7 @@ class Opened:
         "_views",
         "admission",
         "followers",
+        "gathering",
         "hints",
         "long_reads",
         "store",
@@ -71,6 +73,7 @@ class Opened:
         self._places: dict[Caller, Place] = {}
         self.admission = Admission(_running_loop())
         self.long_reads = LongReads(self._refuses_read)
+        self.gathering = Gathering(settings.max_gathered_bytes)
         self._store_id = store.id.encode()
         self._headers_lsn = -1
         self._headers: tuple[Header, ...] = ()
@@ -116,7 +119,7 @@ class Opened:
                 self._views.clear()
             known = self._known.branch() if key.is_limited else self._known
             view = View(self.store.database, self._settings, self._judge, key, known)
-            found = self._views[key] = view, Writer(self.store, view, self._judge, self._settings)
+            found = self._views[key] = view, Writer(self.store, view, self._judge, self._settings, self.gathering)
         return found
 
     def headers(self) -> tuple[Header, ...]:

@@ -24,6 +24,7 @@ from tcsql.engine.schema import TableSchema
 from tcsql.errors import BadRequest, CallerError, OperatorError, PayloadTooLarge, TCSQLError, UnknownTable
 from tcsql.http import render
 from tcsql.http.bodies import LineSplitter, RowReader, json_value, looks_like_json, unwrapped
+from tcsql.http.gathering import Gathering, Room
 from tcsql.http.grammar import DeleteRequest, InsertRequest, ReadRequest, Request, UpdateRequest
 from tcsql.http.judge import Judge, operation_of
 from tcsql.http.messages import Body, Head
@@ -40,6 +41,8 @@ NDJSON: Final = "application/x-ndjson"
 
 #: Lines applied at once: large enough for the commit to weigh little, small enough not to hold up other requests.
 CHUNK_LINES: Final = 500
+#: Lines are applied before there are as many when they are long.
+CHUNK_BYTES: Final = 1_048_576
 #: Chunks on their way to the disk at once; a faster client waits.
 CHUNKS_AHEAD: Final = 4
 #: Reading so much takes a millisecond or two; handing it to a thread takes a tenth of one.
@@ -65,10 +68,11 @@ class Written:
 class Writer:
     """Carries out the writes of callers who share a view."""
 
-    def __init__(self, store: Store, view: View, judge: Judge, settings: Settings) -> None:
+    def __init__(self, store: Store, view: View, judge: Judge, settings: Settings, gathering: Gathering) -> None:
         self._store = store
         self._view = view
         self._judge = judge
+        self._gathering = gathering
         self._max_body_bytes = settings.max_body_bytes
         self._most_now_bytes = min(READ_ASIDE_BYTES, settings.max_body_bytes)
         self._max_line_bytes = settings.max_line_bytes
@@ -77,19 +81,23 @@ class Writer:
 
     async def post(self, head: Head, body: Body) -> Written | ReadRequest:
         """A POST of any command: carried out, or the read that it turns out to be."""
+        with self._gathering.room(head.caller) as room:  # to its end: what was read takes more than its bytes
+            return await self._post(head, body, room)
+
+    async def _post(self, head: Head, body: Body, room: Room) -> Written | ReadRequest:
         parameters = of_query(head.query)
         command = parameters.values.get("command")
         if head.media_type == NDJSON:
             request = self._view.request(parameters, head.caller, is_bulk=True)
             if not isinstance(request, InsertRequest) or request.rows is not None:
                 raise BadRequest(f"{NDJSON} is the body of an insert", "add command=insert to the URL")
-            return await self._bulk(request, body)
+            return await self._bulk(request, body, room)
         if command in ("insert", "update") or command not in (None, *COMMANDS):
             # a wrong table is refused before the body is read
             request = self._view.request(parameters, head.caller)
-            text = await self.read(head, body)
+            text = await self._read(head, body, room)
             return await self._carry_out(request, _Data(await _aside(len(text), lambda: unwrapped(text))))
-        text = await self.read(head, body)
+        text = await self._read(head, body, room)
         data = None
         if head.media_type == JSON or looks_like_json(text):
             data = await _aside(len(text), lambda: _take_members(parameters, unwrapped(text)))
@@ -136,6 +144,10 @@ class Writer:
 
     async def read(self, head: Head, body: Body) -> bytes:
         """The whole body; what is too large is refused as early as it is known."""
+        with self._gathering.room(head.caller) as room:
+            return await self._read(head, body, room)
+
+    async def _read(self, head: Head, body: Body, room: Room) -> bytes:
         limit = self._max_body_bytes
         pieces, size = [], 0
         if (head.content_length or 0) <= limit:
@@ -143,6 +155,7 @@ class Writer:
                 size += len(piece)
                 if size > limit:
                     break
+                room.take(len(piece))
                 pieces.append(piece)
             else:
                 return b"".join(pieces)
@@ -189,9 +202,9 @@ class Writer:
         except UnknownTable:
             return None
 
-    async def _bulk(self, request: InsertRequest, body: Body) -> Written:
+    async def _bulk(self, request: InsertRequest, body: Body, room: Room) -> Written:
         self._store.owners.require_rows_from_clients(request.schema.name)
-        load = _BulkLoad(self._store, request, self._max_line_bytes)
+        load = _BulkLoad(self._store, request, self._max_line_bytes, room)
         try:
             async for piece in body:
                 await load.feed(piece)
@@ -252,7 +265,8 @@ def _payload(name: str, parameter: str | None, data: _Data | None, exact: bool) 
 class _BulkLoad:
     """One NDJSON load on its way: lines to chunks, chunks to rows and tickets."""
 
-    def __init__(self, store: Store, request: InsertRequest, max_line_bytes: int) -> None:
+    def __init__(self, store: Store, request: InsertRequest, max_line_bytes: int, room: Room) -> None:
+        self._room = room
         self._store = store
         self._request = request
         self._reader = RowReader(request.schema)
@@ -303,11 +317,15 @@ class _BulkLoad:
             if max(map(len, block)) > self._max_line_bytes or b"" in block or any(map(bytes.isspace, block)):
                 await self._take_singly(block)
             else:
-                self._held += block
-                self._numbers += range(self.lines + 1, self.lines + 1 + len(block))
+                self._hold(block, range(self.lines + 1, self.lines + 1 + len(block)))
                 self.lines += len(block)
-            if len(self._held) >= CHUNK_LINES:
+            if len(self._held) >= CHUNK_LINES or self._room.bytes > CHUNK_BYTES:
                 await self._apply()
+
+    def _hold(self, lines: Sequence[bytes], numbers: Iterable[int]) -> None:
+        self._room.take(sum(map(len, lines)))
+        self._held += lines
+        self._numbers += numbers
 
     async def _take_singly(self, lines: Sequence[bytes]) -> None:
         for line in lines:
@@ -317,12 +335,12 @@ class _BulkLoad:
                 self.bad_line = self.lines
                 raise PayloadTooLarge(f"the line is longer than {self._max_line_bytes} bytes")
             if line and not line.isspace():
-                self._held.append(line)
-                self._numbers.append(self.lines)
+                self._hold([line], [self.lines])
 
     async def _apply(self) -> None:
         held, self._held = self._held, []
         numbers, self._numbers = self._numbers, []
+        self._room.give(self._room.bytes)
         if not held:
             return
         while self._tickets and self._tickets[-1][0].settled:

@@ -124,7 +124,7 @@ def test_of_a_key_that_was_revoked_nothing_is_kept(tmp_path: Path) -> None:
         for query in (b"command=select&table=notes", b"command=select&table=notes&where=id:NUMEQ:1"):
             assert world.get(query, caller).status == 200
         assert world.api.known_for(caller) is not None
-        kept = [weakref.ref(world.api.known_for(caller))]  # type: ignore[arg-type]  # it was there a line ago
+        kept = [weakref.ref(world.api.known_for(caller))]
         meter = caller.meter
         assert meter is not None
         before = sum(isinstance(each, Caller) and each.id == draft.id for each in gc.get_objects())
