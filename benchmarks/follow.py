@@ -25,12 +25,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from pymysql.cursors import SSCursor
@@ -74,23 +74,38 @@ def main(
     if write_docs:
         follow_report.write_page(RESULT)
         return
+    measure(Bench, RESULT, Options(rows, rounds, seconds, output))
+
+
+class Options(NamedTuple):
+    """How much is measured, and where the JSON goes; None: beside the others, when it was all of it."""
+
+    rows: int
+    rounds: int
+    seconds: float
+    output: Path | None
+
+
+def measure(kind: type[Bench], result: Path, options: Options, *more: str) -> None:
+    """Run a bench on a MariaDB of its own, with ``more`` options; show and write what it found."""
     console = Console(width=None if sys.stdout.isatty() else 150)
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     facts = machine.describe()
-    with tempfile.TemporaryDirectory(prefix="tcsql-bench-") as name, source(Path(name), rows) as server:
+    rows, rounds, seconds, output = options
+    with tempfile.TemporaryDirectory(prefix="tcsql-bench-") as name, source(Path(name), rows, *more) as server:
         facts["source"] = version(server)
-        bench = Bench(server, Path(name), rows, rounds, seconds, console)
+        bench = kind(server, Path(name), rows, rounds, seconds, console)
         bench.run()
     follow_report.show(console, bench.figures)
     if output is None and rows >= FULL_ROWS:
-        output = RESULT
+        output = result
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         found = [figure.to_json() for figure in bench.figures]
         document = {"machine": facts, "started": started, "rows": rows, "rounds": rounds, "seconds": seconds}
         output.write_text(json.dumps({**document, "figures": found}, indent=1) + "\n", encoding="utf-8")
         console.print(f"wrote {output.name}")
-        if output == RESULT:
+        if output == result and RESULT.exists():
             follow_report.write_page(RESULT)
 
 
@@ -125,20 +140,20 @@ def version(server: MariaDB) -> str:
         return str(cursor.fetchone()[0])
 
 
-def change_many(writer: Any, low: int, high: int, mark: int) -> None:
+def change_many(writer: Any, low: int, high: int, mark: int, table: str = TABLE) -> None:
     """Update every row from ``low`` to before ``high``, 10,000 a transaction; each moves in an index."""
     for start in range(low, high, 10_000):
         writer.cursor().execute(
-            f"UPDATE {TABLE} SET uid = uid ^ 1, dateline = dateline + 7, hits = {mark}"
+            f"UPDATE {table} SET uid = uid ^ 1, dateline = dateline + 7, hits = {mark}"
             f" WHERE id BETWEEN {start} AND {min(start + 9_999, high - 1)}"
         )
         writer.commit()
 
 
-def visible_s(node: Node, key: int, mark: int) -> float:
+def visible_s(node: Node, key: int, mark: int, table: str = TABLE) -> float:
     """Seconds until the change of that row is visible, and there is no backlog."""
     began = time.perf_counter()
-    asked = f"{node.live.url}/?command=select&table={TABLE}&type=hits&where=id:NUMEQ:{key}"
+    asked = f"{node.live.url}/?command=select&table={table}&type=hits&where=id:NUMEQ:{key}"
     while node.live.client.get(asked).json()["rows"][0]["hits"] != mark:
         time.sleep(0.005)
     node.wait_until_following(120)
@@ -160,7 +175,7 @@ class Bench:
         self.figures: list[Figure] = []
 
     def run(self) -> None:
-        bell = {"doorbell": str(self.directory / "bell")}
+        bell: dict[str, Any] = {"doorbell": str(self.directory / "bell")}
         node_directory = self.directory / "node"
         with following(self.server, DATABASE, node_directory, [TABLE, _NOTED], start=False, **bell) as node:
             self._copy(node)
@@ -268,7 +283,7 @@ class Bench:
         for _ in range(self.rounds):
             with self.writers("steady", TRANSACTIONS_PER_S, 1, TABLE) as written:
                 time.sleep(0.5)
-                with self.writers("probe", node.live.url) as seen:
+                with self.writers("probe", node.live.url, TABLE) as seen:
                     time.sleep(self.seconds)
             ordered = sorted(seen["latencies_ms"])
             samples += len(ordered)
@@ -284,7 +299,7 @@ class Bench:
         figure.reference = "the same changes in a table that is not followed"
         still = self.figure("the same beside a source in which nothing changes", "requests/s")
         still.reference = figure.reference
-        self._fill(_ELSEWHERE)
+        self.fill(_ELSEWHERE)
         worker = node.worker()
         assert worker is not None
         assert self.server.process is not None
@@ -306,7 +321,7 @@ class Bench:
             rates.append(written["rows_per_s"])
             return rate
 
-        kinds = [
+        kinds: list[Callable[[], None]] = [
             lambda: figure.rounds.append(beside(TABLE)),
             lambda: figure.reference_rounds.append(beside(_ELSEWHERE)),
             lambda: still.rounds.append(asking()),
@@ -319,7 +334,7 @@ class Bench:
         for pid in (node.live.process.pid, worker.pid, self.server.process.pid):
             pin(pid, BOTH)
 
-    def _fill(self, table: str) -> None:
+    def fill(self, table: str) -> None:
         """The same rows in another table."""
         own = connect(self.server.socket)
         own.cursor().execute(DDL.replace(f"`{TABLE}`", f"`{table}`"))

@@ -109,7 +109,7 @@ _BINLOG: Final = """
 |---|---|---|---|---|---|
 {lines}
 {notes}
-{rounds} rounds. Two TCSQL follow the same table, one by the log, one by the outbox; while one is measured the other is
+{rounds} rounds. Two TCSQL follow, one by the log, one a table alike by the outbox; while one is measured the other is
 halted, in turns. MariaDB writes both its log and the binary log to disk at each commit. At the end of the run every row
 of both was compared with the source: all equal.
 """

@@ -1,7 +1,7 @@
 """What writes to the source while following is measured, each in a process of its own, one JSON line at its end.
 
     steady RATE ROWS TABLE   so many transactions a second, each changes so many rows, until standard input closes
-    probe URL                about 20 single-row commits a second; how long after each its row was visible over HTTP
+    probe URL TABLE          about 20 single-row commits a second; how long after each its row was visible over HTTP
 
 ``python -m benchmarks.follow_writers SOCKET HIGHEST_ID steady|probe …``. Rows are chosen uniformly; a change moves the
 row in the index of ``dateline``.
@@ -68,15 +68,16 @@ def steady(path: str, highest: int, rate: float, rows: int, table: str) -> dict[
 class Client:
     """One request at a time on a raw socket: a client library's own pauses must not be measured."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, table: str) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
         self._socket = socket.create_connection((parts.hostname, parts.port))
+        self._table = table
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def hits(self, key: int) -> int:
-        target = f"/?command=select&table=posts&type=hits&where=id:NUMEQ:{key}"
+        target = f"/?command=select&table={self._table}&type=hits&where=id:NUMEQ:{key}"
         self._socket.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         answer = b""
         while not answer.endswith(b"}]}"):
@@ -86,18 +87,18 @@ class Client:
         return int(json.loads(answer.partition(b"\r\n\r\n")[2])["rows"][0]["hits"])
 
 
-def probe(path: str, highest: int, url: str) -> dict[str, object]:
+def probe(path: str, highest: int, url: str, table: str) -> dict[str, object]:
     """From the moment COMMIT has answered until a read sees the row."""
     connection = connect(path)
     cursor = connection.cursor()
-    client = Client(url)
+    client = Client(url, table)
     draw = random.Random(99)
     latencies = []
     commits = []
     while not select.select([sys.stdin], [], [], _PROBES_S * draw.uniform(0.5, 1.5))[0]:
         key, mark = draw.randint(1, highest), draw.randint(1_000_000, 2_000_000_000)
         began = time.perf_counter()
-        cursor.execute("UPDATE posts SET hits = %s WHERE id = %s", (mark, key))
+        cursor.execute(f"UPDATE {table} SET hits = %s WHERE id = %s", (mark, key))
         connection.commit()
         committed = time.perf_counter()
         while not mark <= client.hits(key) < mark + 1_000:  # others may have counted on
@@ -113,7 +114,7 @@ def main() -> None:
     if kind == "steady":
         found = steady(path, int(highest), float(rest[0]), int(rest[1]), rest[2])
     else:
-        found = probe(path, int(highest), rest[0])
+        found = probe(path, int(highest), rest[0], rest[1])
     print(json.dumps(found))
 
 
