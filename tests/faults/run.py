@@ -3,7 +3,7 @@
     python -m tests.faults.run                  all of tests/faults/*.patch
     python -m tests.faults.run no_lock ack_ahead
 
-Works on a copy of what is committed, in a temporary directory. All named tests run without a fault first and have to
+Works on copies of what is committed, in temporary directories. All named tests run without a fault first and have to
 be green; then each fault alone has to make a test of its own fail. Takes some minutes; exit code 1 when a fault goes
 unseen or a patch no longer applies (then make the patch anew: what it plants has moved).
 """
@@ -18,7 +18,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final, NamedTuple
 
 from tests.results import write
@@ -30,6 +33,8 @@ _GREEN: Final = 0
 _RED: Final = 1
 #: A fault may make a test wait for what never comes.
 _TIME_LIMIT_S: Final = 300
+#: Each in a copy of its own.
+_AT_ONCE: Final = 2
 
 
 class Fault(NamedTuple):
@@ -68,7 +73,7 @@ def copy_into(directory: Path) -> None:
     subprocess.run(["tar", "-x", "-C", directory], input=archive, check=True)
 
 
-def pytest(directory: Path, tests: Iterable[str]) -> tuple[int, str]:
+def pytest(directory: Path, tests: Iterable[str], limit_s: float = _TIME_LIMIT_S) -> tuple[int, str]:
     """The exit code of the tests in the copy, and the line that sums up."""
     environment = {**os.environ, "PYTHONPATH": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *tests]
@@ -76,7 +81,7 @@ def pytest(directory: Path, tests: Iterable[str]) -> tuple[int, str]:
         command, cwd=directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
-            output, _ = process.communicate(timeout=_TIME_LIMIT_S)
+            output, _ = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             process.terminate()
             output, _ = process.communicate()
@@ -92,30 +97,36 @@ def apply(directory: Path, fault: Fault, *options: str) -> bool:
     return done.returncode == 0
 
 
+def is_seen(copies: SimpleQueue[Path], fault: Fault) -> bool:
+    """Plant one fault in a copy that nobody else uses meanwhile, run its tests, and tell."""
+    directory, began = copies.get(), time.monotonic()
+    if apply(directory, fault):
+        status, line = pytest(directory, fault.tests)
+        apply(directory, fault, "--reverse")
+    else:
+        status, line = -1, "the patch does not apply"
+    copies.put(directory)
+    verdict = "seen  " if status == _RED else "MISSED"
+    print(f"{verdict} {fault.name} ({time.monotonic() - began:.0f} s): {fault.title}\n       {line}", flush=True)
+    return status == _RED
+
+
 def main(names: Sequence[str]) -> int:
     """The exit code."""
     faults = [fault for fault in faults_of(PATCHES) if not names or fault.name in names]
-    missed: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="tcsql-faults-") as name:
-        directory = Path(name)
-        copy_into(directory)
-        status, line = pytest(directory, sorted({test for fault in faults for test in fault.tests}))
+    with ExitStack() as stack:
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for _ in range(_AT_ONCE):
+            copies.put(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsql-faults-"))))
+            copy_into(directory := copies.get())
+            copies.put(directory)
+        status, line = pytest(directory, sorted({test for fault in faults for test in fault.tests}), _TIME_LIMIT_S * 4)
         if status != _GREEN:
             print(f"the tests are not green without any fault: {line}")
             return 1
-        for fault in faults:
-            began = time.monotonic()
-            if not apply(directory, fault):
-                status, line = -1, "the patch does not apply"
-            else:
-                status, line = pytest(directory, fault.tests)
-                apply(directory, fault, "--reverse")
-            if status != _RED:
-                missed.append(fault.name)
-            verdict = "seen  " if status == _RED else "MISSED"
-            print(
-                f"{verdict} {fault.name} ({time.monotonic() - began:.0f} s): {fault.title}\n       {line}", flush=True
-            )
+        workers = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
+        verdicts = workers.map(lambda fault: is_seen(copies, fault), faults)
+        missed = [fault.name for fault, seen in zip(faults, verdicts, strict=True) if not seen]
     seen = len(faults) - len(missed)
     print(f"{seen} of {len(faults)} faults were seen")
     if not names:
