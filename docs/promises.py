@@ -98,7 +98,7 @@ def _rows(
     for experiment in experiments:
         identity = experiment["id"]
         if identity not in failed:
-            told = "<br>".join(map(_told, seen.get(identity, ())))
+            told = "<br>".join(map(_told, seen.get(identity, ()))) or _told_by_files(experiment.get("tests", ()))
             by = f"`{experiment['program']}`" if "program" in experiment else _tests(experiment["tests"])
             yield f"| {identity} | {experiment['says']} | {experiment['passes']} | {told} | {by} |\n"
 
@@ -114,6 +114,19 @@ def _told(run: Mapping[str, Any]) -> str:
     figures = ", ".join(f"{name.replace('_', ' ')} {_figure(figure)}" for name, figure in list(plain.items())[:_SHOWN])
     part = "" if run["id"] == experiment_of(run["id"]) else f"{run['id']}: "
     return f"{part}[{run['date']}](results/{run['id']}.json), {where}{': ' if figures else ''}{figures}"
+
+
+def _told_by_files(tests: Iterable[str]) -> str:
+    """Of an experiment without figures: when its files last ran at full length, if all of them have."""
+    told = []
+    for file in dict.fromkeys(name.partition("::")[0] for name in tests):
+        path = RESULTS / "torture" / f"{file.removesuffix('.py').replace('/', '.')}.json"
+        if not path.exists():
+            return ""
+        run = json.loads(path.read_text(encoding="utf-8"))
+        outcomes = ", ".join(f"{count:,} {kind}" for kind, count in run["outcomes"].items())
+        told.append(f"[{run['date']}](results/torture/{path.name}): `{file}`, {outcomes}")
+    return "<br>".join(told)
 
 
 def _figure(figure: object) -> str:

@@ -117,8 +117,8 @@ def main(names: Sequence[str]) -> int:
     with ExitStack() as stack:
         copies: SimpleQueue[Path] = SimpleQueue()
         for _ in range(_AT_ONCE):
-            copies.put(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsql-faults-"))))
-            copy_into(directory := copies.get())
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsql-faults-")))
+            copy_into(directory)
             copies.put(directory)
         status, line = pytest(directory, sorted({test for fault in faults for test in fault.tests}), _TIME_LIMIT_S * 4)
         if status != _GREEN:
