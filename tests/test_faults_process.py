@@ -56,6 +56,27 @@ def test_a_terminal_that_is_closed_and_a_reader_that_is_gone_do_not_end_the_serv
         assert server.stop(signal.SIGINT) == 0
 
 
+def test_a_process_that_was_stopped_answers_what_waited_when_it_goes_on(tmp_path: Path) -> None:
+    """SIGSTOP, as a suspended machine: requests wait in their connections, none is lost, and nothing is restarted."""
+    with serving(tmp_path / "data") as server:
+        server.sql(TABLE)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=20) as waiting:
+                waiting.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                waiting.settimeout(0.5)
+                with pytest.raises(TimeoutError):
+                    waiting.recv(1)
+                server.process.send_signal(signal.SIGCONT)
+                waiting.settimeout(20)
+                assert waiting.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert server.post("command=insert&table=t", {"id": 1}).status_code == 200
+        assert server.get("command=select&table=t").json()["total"] == 1
+        assert server.stop() == 0
+
+
 def test_sigterm_during_a_load_keeps_what_was_answered_and_ends_in_order(tmp_path: Path) -> None:
     """The load goes on until the drain ends; then it is cut, at a whole line, and the stop is a clean one."""
     data = tmp_path / "data"
