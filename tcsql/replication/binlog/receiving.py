@@ -30,7 +30,7 @@ from tcsql.replication.binlog.structure import concerned
 from tcsql.replication.binlog.tables import Change, Expected, Misfit
 
 #: Rows of events in one step; what one batch of the follower can take, which readers see at once.
-MOST_EVENTS: Final = 4_000
+MOST_EVENTS: Final = 2_000
 #: So long the log may lag behind what the server shows.
 CATCH_UP_S: Final = 30.0
 #: So long a step goes on taking what comes after the first news.
