@@ -10,15 +10,19 @@ Every failure is one of two: SourceAway (the same may succeed later: network, re
 must act; ``hint`` names the statement to run and ``extra["errno"]`` holds the server's number). Both in one line.
 After SourceAway a connection is of no use.
 
-A dead peer is noticed by TCP itself within 40 s, a server that accepts and says nothing after ``READ_TIMEOUT_S``.
+A dead peer is noticed by TCP itself within 40 s. A statement may take as long as it needs, but no silence is waited
+through blindly: after three heartbeats (5 s at least) without a byte a second session asks whether the server is still
+at our statement (``silence``). If nobody answers within ``CONNECT_TIMEOUT_S``, the source is away.
 """
 
 from __future__ import annotations
 
 import re
+import select
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -31,10 +35,15 @@ from tcsql.errors import SourceAway, SourceFault
 from tcsql.literals import quote_string
 from tcsql.replication.address import Address, address_of, password_of, tls_of
 from tcsql.replication.rows import ProtocolError, Result, ResultReader, ServerError
+from tcsql.replication.silence import Silence, socket_to
 from tcsql.sources import SourceSettings
 
 CONNECT_TIMEOUT_S: Final = 10
+#: A server that answers, but does not say whether it is at our statement, is believed for so long.
 READ_TIMEOUT_S: Final = 300
+_LEAST_QUIET_S: Final = 5.0
+_MOST_QUIET_S: Final = 60.0
+_MISSED_BEATS: Final = 3
 RECEIVE_BYTES: Final = 262_144
 #: Waiting for a metadata lock (an ALTER in progress) or a row; the server's default is a year for the first.
 LOCK_WAIT_S: Final = 10
@@ -80,18 +89,40 @@ class _Wire(_Driver):
 
     _write_timeout: float
     _space: memoryview
+    #: Told for how long nothing has come; raises TimeoutError unless that is no reason to give up.
+    _on_silence: Callable[[float], None] | None = None
 
     def read(self, sql: str) -> list[Result]:
         """The answers to all statements of a text. Raises ServerError, ProtocolError, OSError, the driver's errors."""
         self._execute_command(COMMAND.COM_QUERY, sql.encode())  # type: ignore[attr-defined]  # not in the stubs
         receive, space = self._sock.recv_into, self._space
         reader = ResultReader()
+        heard_s = time.monotonic()
         while not reader.done:
-            size = receive(space)
+            try:
+                size = receive(space)
+            except TimeoutError:
+                self._is_silent(heard_s)
+                continue
+            heard_s = time.monotonic()
             if not size:
                 raise ConnectionResetError("the server has ended the connection")
             reader.feed(bytes(space[:size]))
         return reader.results
+
+    def _read_query_result(self, unbuffered: bool = False) -> None:
+        """The driver's own, once there is something to read: it could not go on after waiting in vain."""
+        ready = select.poll()
+        ready.register(self._sock, select.POLLIN)
+        began_s = time.monotonic()
+        while not ready.poll(self._read_timeout * 1000):
+            self._is_silent(began_s)
+        super()._read_query_result(unbuffered)  # type: ignore[misc]  # not in the stubs
+
+    def _is_silent(self, since_s: float) -> None:
+        if self._on_silence is None:
+            raise TimeoutError("timed out")
+        self._on_silence(time.monotonic() - since_s)
 
     def send(self, command: int, payload: bytes) -> None:
         """One command of the protocol. Raises OSError, the driver's errors."""
@@ -114,11 +145,11 @@ class _Wire(_Driver):
         self.connect(sock)
         # one space for all answers: memory that is taken and given back each time costs three times as much
         self._space = memoryview(bytearray(RECEIVE_BYTES))
-        self.wait(READ_TIMEOUT_S)
 
-    def wait(self, seconds: float) -> None:
-        """Wait so long for each piece of an answer."""
+    def wait(self, seconds: float, on_silence: Callable[[float], None] | None) -> None:
+        """Wait so long for each piece of an answer, and then ask."""
         self._read_timeout = self._write_timeout = seconds  # both the same: no switching for each statement
+        self._on_silence = on_silence
 
 
 class Connection:
@@ -129,6 +160,8 @@ class Connection:
         self.address = address
         #: Who the server takes us for, as GRANT spells it; "" until it was asked.
         self.account = ""
+        self._quiet_s: float = CONNECT_TIMEOUT_S
+        self._on_silence: Callable[[float], None] | None = None
         version = wire.server_version
         self.flavour = "mariadb" if "mariadb" in version.lower() else "mysql"
         self.version = re.sub(r"^5\.5\.5-(?=\d+\.)", "", version)
@@ -197,11 +230,16 @@ class Connection:
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
         """What is asked in the block is answered within that time, or the source is away: SourceAway."""
-        self._wire.wait(seconds)
+        self._wire.wait(seconds, None)
         try:
             yield
         finally:
-            self._wire.wait(READ_TIMEOUT_S)
+            self._wire.wait(self._quiet_s, self._on_silence)
+
+    def be_patient(self, quiet_s: float, on_silence: Callable[[float], None]) -> None:
+        """From now on wait for as long as ``on_silence`` allows; it is asked after each ``quiet_s`` without a byte."""
+        self._quiet_s, self._on_silence = quiet_s, on_silence
+        self._wire.wait(quiet_s, on_silence)
 
     def close(self) -> None:
         """End the session; never raises. Locks and an open transaction go with it."""
@@ -223,12 +261,13 @@ def connect(
     password: str | None = None,
     lock_wait_s: int = LOCK_WAIT_S,
     into_database: bool = True,
+    is_probe: bool = False,
 ) -> Connection:
     """A session at the source of the settings. Raises SourceAway, SourceFault.
 
     ``base``: the directory of the configuration file. ``url``: another account or server than the settings name (setup
     by an administrator); its password is in it or in ``password``.
-    ``into_database``: no account without rights comes in.
+    ``into_database``: no account without rights comes in. ``is_probe``: nothing takes longer than a greeting.
     """
     address = address_of(settings.url if url is None else url)
     if password is None:
@@ -257,7 +296,7 @@ def connect(
         defer_connect=True,
     )
     try:
-        wire.greet(_socket_to(address))
+        wire.greet(socket_to(address, CONNECT_TIMEOUT_S))
     except (pymysql.Error, OSError, ValueError, RuntimeError) as error:  # the last: a way to sign in that is not known
         raise fault_of(error, address) from None
     connection = Connection(wire, address)
@@ -268,32 +307,14 @@ def connect(
         connection.query("SET SESSION max_statement_time = 0, in_predicate_conversion_threshold = 0")
     else:
         connection.query("SET SESSION max_execution_time = 0")
+    if not is_probe:
+
+        def again() -> Connection:
+            return connect(settings, base=base, url=url, password=password, into_database=into_database, is_probe=True)
+
+        quiet_s = min(_MOST_QUIET_S, max(_LEAST_QUIET_S, _MISSED_BEATS * settings.heartbeat_ms / 1000))
+        connection.be_patient(quiet_s, Silence(again, connection.number, READ_TIMEOUT_S).ask)
     return connection
-
-
-def _socket_to(address: Address) -> socket.socket:
-    """A connected socket that notices a dead peer; raises OSError."""
-    if not address.unix_socket:
-        sock = socket.create_connection((address.host, address.port), CONNECT_TIMEOUT_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (
-            ("TCP_KEEPIDLE", 10),
-            ("TCP_KEEPINTVL", 5),
-            ("TCP_KEEPCNT", 4),
-            ("TCP_USER_TIMEOUT", 30_000),
-        ):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        return sock
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.settimeout(CONNECT_TIMEOUT_S)
-        sock.connect(address.unix_socket)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def account_of(current: str) -> str:

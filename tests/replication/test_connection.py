@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import certifi
 import pytest
 
 from tcsql.errors import SourceAway, SourceFault
+from tcsql.replication import connection as connecting
 from tcsql.replication.address import address_of, password_of, tls_of
 from tcsql.replication.connection import SQL_MODE, Connection, connect
 from tcsql.sources import FollowedTable, SourceSettings
 from tests.mariadb import MariaDB
+from tests.replication.binlogging import Link
 
 SETTINGS = SourceSettings(name="shop", url="mysql://root@localhost/", tables=(FollowedTable(name="posts"),))
 
@@ -199,3 +203,37 @@ def test_tls_is_on_when_it_is_asked_for(any_server: MariaDB) -> None:
         assert [len(column[0] or b"") for column in result.columns] == [1_000_000, 3]
     with pytest.raises(SourceFault, match="certificate"):
         connect(settings_of(any_server, more="&tls=verify"))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "_LEAST_QUIET_S", 0.2)
+    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT_S", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("way", ["query", "read"])
+def test_a_statement_takes_as_long_as_it_needs_and_a_dead_link_does_not(any_server: MariaDB, way: str) -> None:
+    with Link(any_server.socket) as link:
+        url = f"mysql://root@localhost/?unix_socket={link.path}"
+        with connect(dataclasses.replace(SETTINGS, url=url, heartbeat_ms=100)) as session:
+            ask = getattr(session, way)
+            assert len(ask("SELECT SLEEP(1.2)")) == 1
+            assert link.connections > 2, "another session has asked what this one is at"
+            link.cut()
+            began_s = time.monotonic()
+            with pytest.raises(SourceAway, match="nothing has come"):
+                ask("SELECT 1")
+            assert time.monotonic() - began_s < 10
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_answer_that_is_lost_is_not_waited_for(any_server: MariaDB) -> None:
+    """Other sessions reach the server, and it says that it is at nothing for ours."""
+    near, far = socket.socketpair()
+    with near, far, connect(dataclasses.replace(settings_of(any_server), heartbeat_ms=100)) as session:
+        own = session._wire._sock
+        session._wire._sock = near  # nobody reads what is asked here
+        with pytest.raises(SourceAway, match="at nothing for us"):
+            session.read("SELECT 1")
+        own.close()
