@@ -123,7 +123,7 @@ def test_a_strangers_hint_is_refused_before_its_body_is_kept(guarded: tuple[Runn
     running, _ = guarded
     head = "POST /?command=hint&source=shop&table=posts"
     with begin(running, head, "no token", b"Content-Length: 1000000\r\n\r\n1\n2\n") as connection:
-        assert b" 404 Not Found\r\n" in reply_of(connection)
+        assert b" 401 Unauthorized\r\n" in reply_of(connection)
 
 
 def unread(running: Running) -> socket.socket:

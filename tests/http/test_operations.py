@@ -120,7 +120,7 @@ SAMPLES: dict[str, list[Ask]] = {
         post("/?command=sql", {"sql": "CREATE TABLE IF NOT EXISTS made (id INT PRIMARY KEY)"}, table=False),
         post("/", {"command": "sql", "sql": "DROP TABLE IF EXISTS made"}, table=False),
     ],
-    "hint": [post("/?command=hint&source=shop&table=posts&op=U", b"1", "text/plain", 404, table=False)],
+    "hint": [post("/?command=hint&source=shop&table=posts&op=U", b"1", "text/plain", 401, table=False)],
     "status": [get("/status"), Ask("HEAD", "/status")],
     "openapi": [get("/openapi.json")],
     "metrics": [get("/metrics")],
@@ -203,7 +203,7 @@ def expected(operation: str, who: str, ask: Ask, settings: Settings = SETTINGS) 
     """The status by the table of operations alone."""
     about, need = OPERATIONS[operation], needed(operation, settings)
     if about.by_token:
-        return ask.ok if who in KEYS and KEYS[who] is not None else 401  # the token of a source, and there is none
+        return 401  # the token of a source, which no key is, and which sources there are nobody learns without
     if (about.needs is None and need is None) or who == LOCAL:
         return ask.ok
     if who in REFUSED:
