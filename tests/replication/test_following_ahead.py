@@ -39,6 +39,8 @@ class Log(FakeServer):
     a_step: int = 2
     #: What was asked of the connections, in order.
     asked: list[str] = field(default_factory=list)
+    #: Steps are given while it says so.
+    may_answer: Callable[[], bool] = lambda: True
     #: Raised by that many calls of ``step`` from now.
     fails_in: int = -1
 
@@ -63,6 +65,7 @@ class LogSource(FakeSource):
     server: Log
 
     async def open(self, position: bytes) -> Identity:
+        self.server.asked.append("open")
         self.at = int(position) if position else len(self.server.history)
         return await super().open(position)
 
@@ -78,6 +81,8 @@ class LogSource(FakeSource):
         if not server.fails_in:
             raise SourceAway("gone")
         await asyncio.sleep(0.001 if self.at == len(server.history) else 0)
+        while not server.may_answer():
+            await asyncio.sleep(0.001)
         end = min(self.at + server.a_step, len(server.history))
         found: dict[int, Values] = {}
         for transaction in server.history[self.at : end]:
@@ -271,6 +276,43 @@ def test_no_more_than_three_steps_are_under_way(tmp_path: Path, monkeypatch: pyt
             finally:
                 disk.may_write.set()
             await drained(store, server)(follower)
+
+        await backlog(store, server, look, begin)
+
+    run(tmp_path / "data", body)
+
+
+def test_a_new_session_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would begin at an older place than what is visible, and take that back for a while."""
+    server = log()
+
+    async def body(store: Store) -> None:
+        disk = Disk(store, monkeypatch)
+
+        def stop_after(group: int) -> bool:
+            if group == 1:
+                disk.may_write.clear()
+            return False
+
+        def begin() -> None:
+            transfers(server, 20, 3)
+            server.fails_in = 3
+            server.asked.clear()
+            server.may_answer = lambda: server.asked.count("step") < 2 or bool(disk.made)
+            disk.refuse = stop_after
+            disk.is_watched = True
+
+        async def look(follower: Follower) -> None:
+            try:
+                await until(lambda: follower.state == "away")
+                for _ in range(50):
+                    follower._wake.set()
+                    await asyncio.sleep(0.001)
+                    assert "open" not in server.asked
+            finally:
+                disk.may_write.set()
+            await drained(store, server)(follower)
+            assert follower.counts.reconnects == 1
 
         await backlog(store, server, look, begin)
 
