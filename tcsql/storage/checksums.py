@@ -6,8 +6,8 @@ rows, schemas and change log alike, and no damaged page gets into a backup. The 
 own. A store is told to have them by the reserved bytes in its header (offset 20), which is why format 2 is a format:
 a program without the layer would change pages and leave their checksums as they were.
 
-Cost: 0.6 us a page read or written, without Python's interpreter lock; a page of rows holds about 30. A checksum for
-each row costs ten times as much when rows are loaded, and leaves everything else without one.
+Cost: 0.7 us a page read, without Python's interpreter lock; a page holds about 25 rows. A checksum for each row costs
+seven times as much when rows are loaded, and leaves everything else without one.
 
 apsw from PyPI has the extension on all its platforms; one that was built otherwise may not. Then new stores are made in
 format 1, without checksums, and one that has them is refused rather than spoilt.

@@ -28,7 +28,7 @@ from tcsql.storage.sqlite import StoredTable, damaged, judging
 
 Progress = Callable[[int, int], None]
 _REPORT_EVERY_ROWS: Final = 20_000
-_PLAIN: Final = "its pages have no checksums, as in format 1: stop the server and run `tcsql upgrade DIR`, which adds them"
+_PLAIN: Final = "its pages have no checksums, as in format 1: stop the server and run `tcsql upgrade DIR` to add them"
 
 
 @dataclass(frozen=True, slots=True)
