@@ -317,6 +317,7 @@ def main() -> int:
     chosen = parser.parse_args()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    print("begun", flush=True)
     failures: list[BaseException] = []
 
     def connect() -> Any:
@@ -363,6 +364,8 @@ class Workload:
             text=True,
             env={**os.environ, "PYTHONPATH": here},
         )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # that it has begun: before that, the signal to stop would kill it
         return self
 
     def is_running(self) -> bool:
