@@ -325,14 +325,6 @@ def _wiring(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
         if problem is not None:
             statement = "" if facts.outbox is None else f"DROP TABLE {quote_name(settings.outbox)}"
             yield Finding(REFUSE, "outbox", "", f"{settings.outbox} is no outbox: {problem}; {run}", statement)
-    elif facts.outbox is not None and outbox_problem(facts.outbox) is None:
-        yield Finding(
-            NOTE,
-            "outbox_unused",
-            "",
-            f"{settings.outbox} is not needed in mode {settings.mode}",
-            f"DROP TABLE {quote_name(settings.outbox)}",
-        )
     broken = False
     for followed in settings.tables:
         table = facts.tables[followed.name]
@@ -355,6 +347,28 @@ def _wiring(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
             )
     if broken:
         yield from _creators(facts)
+    else:
+        yield from _unused(facts, settings)
+
+
+def _unused(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
+    """What another mode has left; never a statement by which a trigger that is still there would fail."""
+    if settings.mode == "binlog" and facts.own_triggers:
+        yield Finding(
+            NOTE,
+            "triggers_unused",
+            "",
+            f"{len(facts.own_triggers)} triggers of another mode are there still: once the server follows by the log"
+            f" (tcsql mysql status), run: tcsql mysql remove {settings.name} --apply",
+        )
+    elif settings.mode != "outbox" and facts.outbox is not None and outbox_problem(facts.outbox) is None:
+        yield Finding(
+            NOTE,
+            "outbox_unused",
+            "",
+            f"{settings.outbox} is not needed in mode {settings.mode}",
+            f"DROP TABLE {quote_name(settings.outbox)}",
+        )
 
 
 def _functions(facts: Facts, needed: Sequence[str]) -> Iterator[Finding]:

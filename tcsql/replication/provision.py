@@ -47,7 +47,8 @@ class Statement:
 def plan_setup(facts: Facts, settings: SourceSettings, see_truncate: bool = False) -> list[Statement]:
     """What is missing, in the order to run it; raises SourceFault for what cannot be followed.
 
-    ``see_truncate``: give the account PROCESS, too, without which TRUNCATE goes unseen.
+    ``see_truncate``: give the account PROCESS, too, without which TRUNCATE goes unseen. Triggers of another mode stay
+    when this one needs none: the server may follow by them until it has been told; ``plan_removal`` takes them away.
     """
     mended = (*_MENDED, "outbox") if facts.outbox is None else _MENDED
     require_followable(facts, settings, mended)
@@ -78,7 +79,7 @@ def plan_setup(facts: Facts, settings: SourceSettings, see_truncate: bool = Fals
     plan += [
         _drop(each.name, f"{each.table} is not followed any more")
         for each in facts.own_triggers
-        if each.name not in wanted
+        if each.name not in wanted and (settings.mode != "binlog" or each.definer)
     ]
     return plan
 

@@ -12,6 +12,7 @@ from tcsql.replication.catalogue import schema_of
 from tcsql.replication.facts import Account, Facts, version_of
 from tcsql.replication.grants import grants_of
 from tcsql.replication.preflight import NOTE, REFUSE, WARN, examine, require_followable
+from tcsql.replication.provision import plan_setup
 from tcsql.sources import FollowedTable, SourceSettings
 from tests.mariadb import MariaDB
 from tests.replication.at_source import AtSource, at_new_database
@@ -208,8 +209,22 @@ def test_an_outbox_that_nothing_fills_is_noted(source: AtSource) -> None:
     source.set_up()
     source.settings = replace(source.settings, mode="push", push_token="words")
     found = source.findings()
-    assert found["outbox_unused"].statement == "DROP TABLE `tcsql_outbox`"
-    assert set(found) == {"outbox_unused", "push_best_effort", "function", "triggers"}
+    assert set(found) == {"push_best_effort", "function", "triggers"}, "without its outbox a trigger fails every write"
+    for trigger in source.facts().own_triggers:
+        source.query(f"DROP TRIGGER {trigger.name}")
+    source.settings = replace(source.settings, mode="binlog", push_token="")
+    assert source.findings()["outbox_unused"].statement == "DROP TABLE `tcsql_outbox`"
+
+
+def test_triggers_that_the_server_may_follow_by_are_left_by_a_setup_for_the_binary_log(source: AtSource) -> None:
+    source.query("CREATE TABLE posts (id INT PRIMARY KEY)")
+    source.set_up()
+    source.settings = replace(source.settings, mode="binlog")
+    logs = {"log_bin": "ON", "binlog_format": "ROW", "binlog_row_image": "FULL", "binlog_row_metadata": "FULL"}
+    facts = replace(source.facts(), variables={**source.facts().variables, **logs})
+    assert not [statement for statement in plan_setup(facts, source.settings) if "TRIGGER" in statement.sql]
+    found = {finding.code: finding for finding in examine(facts, source.settings).findings}
+    assert "tcsql mysql remove" in found["triggers_unused"].message and "outbox_unused" not in found
 
 
 # -- the account ------------------------------------------------------------------------------------------
