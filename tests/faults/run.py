@@ -3,9 +3,9 @@
     python -m tests.faults.run                  all of tests/faults/*.patch
     python -m tests.faults.run no_lock ack_ahead
 
-Works on copies of what is committed, in temporary directories. All named tests run without a fault first and have to
-be green; then each fault alone has to make a test of its own fail. Takes some minutes; exit code 1 when a fault goes
-unseen or a patch no longer applies (then make the patch anew: what it plants has moved).
+Works on copies of what is committed, in temporary directories. All named tests run without a fault first, as those
+that are red then can see none; then each fault alone has to make a test of its own fail. Takes some minutes; exit code
+1 when a fault goes unseen or a patch no longer applies (then make the patch anew: what it plants has moved).
 """
 
 from __future__ import annotations
@@ -73,10 +73,12 @@ def copy_into(directory: Path) -> None:
     subprocess.run(["tar", "-x", "-C", directory], input=archive, check=True)
 
 
-def pytest(directory: Path, tests: Iterable[str], limit_s: float = _TIME_LIMIT_S) -> tuple[int, str]:
-    """The exit code of the tests in the copy, and the line that sums up."""
+def pytest(
+    directory: Path, tests: Iterable[str], *options: str, limit_s: float = _TIME_LIMIT_S
+) -> tuple[int, list[str]]:
+    """The exit code of the tests in the copy, and those that failed."""
     environment = {**os.environ, "PYTHONPATH": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *options, *tests]
     with subprocess.Popen(
         command, cwd=directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
@@ -85,8 +87,8 @@ def pytest(directory: Path, tests: Iterable[str], limit_s: float = _TIME_LIMIT_S
         except subprocess.TimeoutExpired:
             process.terminate()
             output, _ = process.communicate()
-    failed = [line for line in output.splitlines() if line.startswith(("FAILED tests", "ERROR tests"))]
-    return process.returncode, failed[0] if failed else (output.splitlines() or [""])[-1]
+    heads = ("FAILED tests", "ERROR tests")
+    return process.returncode, [line.partition(" ")[2] for line in output.splitlines() if line.startswith(heads)]
 
 
 def apply(directory: Path, fault: Fault, *options: str) -> bool:
@@ -97,17 +99,25 @@ def apply(directory: Path, fault: Fault, *options: str) -> bool:
     return done.returncode == 0
 
 
-def is_seen(copies: SimpleQueue[Path], fault: Fault) -> bool:
-    """Plant one fault in a copy that nobody else uses meanwhile, run its tests, and tell."""
+def is_seen(copies: SimpleQueue[Path], fault: Fault, red: Iterable[str]) -> bool:
+    """Plant one fault in a copy that nobody else uses meanwhile, run its tests, and tell.
+
+    ``red``: tests that fail without any fault, so that they see none.
+    """
     directory, began = copies.get(), time.monotonic()
-    if apply(directory, fault):
-        status, line = pytest(directory, fault.tests)
+    if any(line.startswith(fault.tests) for line in red):
+        status, failed = -1, ["its test is red without any fault"]
+    elif apply(directory, fault):
+        status, failed = pytest(directory, fault.tests, "-x")
         apply(directory, fault, "--reverse")
     else:
-        status, line = -1, "the patch does not apply"
+        status, failed = -1, ["the patch does not apply"]
     copies.put(directory)
     verdict = "seen  " if status == _RED else "MISSED"
-    print(f"{verdict} {fault.name} ({time.monotonic() - began:.0f} s): {fault.title}\n       {line}", flush=True)
+    print(
+        f"{verdict} {fault.name} ({time.monotonic() - began:.0f} s): {fault.title}\n       {''.join(failed[:1])}",
+        flush=True,
+    )
     return status == _RED
 
 
@@ -120,12 +130,15 @@ def main(names: Sequence[str]) -> int:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsql-faults-")))
             copy_into(directory)
             copies.put(directory)
-        status, line = pytest(directory, sorted({test for fault in faults for test in fault.tests}), _TIME_LIMIT_S * 4)
-        if status != _GREEN:
-            print(f"the tests are not green without any fault: {line}")
+        tests = sorted({test for fault in faults for test in fault.tests})
+        status, red = pytest(directory, tests, limit_s=_TIME_LIMIT_S * 4)
+        for line in red:
+            print(f"red without any fault: {line}", flush=True)
+        if status not in (_GREEN, _RED):
+            print("the tests cannot be run without any fault")
             return 1
         workers = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
-        verdicts = workers.map(lambda fault: is_seen(copies, fault), faults)
+        verdicts = workers.map(lambda fault: is_seen(copies, fault, red), faults)
         missed = [fault.name for fault, seen in zip(faults, verdicts, strict=True) if not seen]
     seen = len(faults) - len(missed)
     print(f"{seen} of {len(faults)} faults were seen")
