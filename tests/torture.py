@@ -41,6 +41,10 @@ for every day. What each file of tests showed when it last ran whole stands in
 A file that is missing here has not been run at this size since results are kept. The experiments behind
 [the promises](promises.md) keep their figures there.
 
+The results of 2026-11-21 were copied by hand from what pytest printed, in pieces, before results were written by the
+tests; what the tests had counted is lost, and seconds of files that ran together are estimates. The machine did much
+other work at the time: seconds say how long at most.
+
 ## Sizes
 
 | what | in `make test` | here |
