@@ -23,7 +23,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -36,14 +36,13 @@ from tcsql.access.keyfile import KeyFile
 from tcsql.audit import SERVER, Audit, did
 from tcsql.configuration import memory_bytes
 from tcsql.engine.database import Database
-from tcsql.errors import OperatorError
+from tcsql.errors import SetupError
 from tcsql.http.access import Access
 from tcsql.http.app import create_app
 from tcsql.http.certificate import Certificate
 from tcsql.http.documents import BACKUP_PREFIX
 from tcsql.http.endpoints import Api
 from tcsql.http.fastlane import protocol
-from tcsql.http.following import NO_FOLLOWERS
 from tcsql.http.guard import ANY_HOST, Guard
 from tcsql.http.lanes import Lanes
 from tcsql.http.listening import Listening, listen
@@ -52,18 +51,16 @@ from tcsql.http.sampling import Sampler
 from tcsql.logs import configure_logging, not_default
 from tcsql.metrics import Metrics
 from tcsql.process import fill_standard_streams, most_connections
-from tcsql.published.options import Published
-from tcsql.replication.followers import Followers
-from tcsql.replication.position import Position
+from tcsql.reloading import Configured, Reloading, Running
+from tcsql.replication.followers import Followers, forget_others
 from tcsql.replication.workerclient import SourceProcess
 from tcsql.schemafile import adopt_schema
 from tcsql.settings import Settings
-from tcsql.sources import SourceSettings
 from tcsql.stalls import StallMeter
 from tcsql.storage import memory
 from tcsql.storage.options import StoreOptions
 from tcsql.storage.store import Store
-from tcsql.storage.ticket import Level, Origin
+from tcsql.storage.ticket import Level
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 #: A follower that waits for a source that does not answer is not waited for longer.
@@ -85,23 +82,24 @@ def say(line: str) -> None:
 
 
 def run(
-    settings: Settings,
-    sources: Sequence[SourceSettings] = (),
+    configured: Configured,
     base: Path = Path(),
     announce: Callable[[str], None] = say,
-    published: Sequence[Published] = (),
+    *,
+    again: Callable[[], Configured] | None = None,
 ) -> None:
     """Serve, and follow the sources, until a signal says stop; raises what kept it from serving.
 
-    ``base``: the directory that paths of sources are relative to; ``announce`` gets the lines for people.
+    ``base``: the directory that paths of sources are relative to; ``announce`` gets the lines for people; ``again``
+    reads the configuration once more.
     """
     fill_standard_streams()
-    configure_logging(settings.log_level)
+    configure_logging(configured.settings.log_level)
     memory.tune_process()
-    settings = _fitting(settings)
+    settings = _fitting(configured.settings)
     keys = KeyFile(Path(settings.data))
     access = Access(keys.read())
-    publications = Publications(published, settings)
+    publications = Publications(configured.published, settings)
     certificate = Certificate.of(settings)
     audit = Audit(settings.audit_log, settings.audit_writes)
     with (
@@ -111,7 +109,7 @@ def run(
     ):
         server = Server(
             settings,
-            sources,
+            configured,
             base,
             listener,
             announce,
@@ -120,6 +118,7 @@ def run(
             keys=keys,
             certificate=certificate,
             published=publications,
+            again=again,
         )
         runner.run(server.serve())
 
@@ -143,7 +142,7 @@ class Server:
     def __init__(
         self,
         settings: Settings,
-        sources: Sequence[SourceSettings],
+        configured: Configured,
         base: Path,
         listener: socket.socket,
         announce: Callable[[str], None],
@@ -153,13 +152,16 @@ class Server:
         keys: KeyFile,
         certificate: Certificate | None = None,
         published: Publications,
+        again: Callable[[], Configured] | None,
     ) -> None:
         self._settings = settings
+        self._configured = configured
+        self._again = again or (lambda: configured)
+        self._reloading: Reloading | None = None
         self._access = access
         self._audit = audit
         self._certificate = certificate
         self._keys = keys
-        self._sources = sources
         self._base = base
         self._followers: Followers | None = None
         self._listener = listener
@@ -169,6 +171,7 @@ class Server:
         self._recovered = (0, 0)
         self._recovery_s = 0.0
         self._maintenance: asyncio.Task[None] | None = None
+        self._hung_up: asyncio.Task[None] | None = None
         metrics = Metrics()
         self._metrics = metrics
         self._stalls = StallMeter(
@@ -229,8 +232,9 @@ class Server:
             adopted = await adopt_schema(store, self._settings.schema)
             if adopted:
                 self._audit.note("schema", SERVER, did=list(did(adopted)), lsn=store.lsn)
-            await self._forget_sources(store)
-            self.api.published.check(store.database, {table.name for each in self._sources for table in each.tables})
+            sources = self._configured.sources
+            await forget_others(store, {source.name for source in sources})
+            self.api.published.check(store.database, {table.name for source in sources for table in source.tables})
             self._open(store)
             await serving
         except _Interrupted:
@@ -284,11 +288,12 @@ class Server:
         return {"rows": done, "of": total}
 
     def _open(self, store: Store) -> None:
-        if self._sources:
-            self._followers = Followers(self._sources, store, self._base, SourceProcess)
-        followers = self._followers or NO_FOLLOWERS
+        followers = self._followers = Followers(self._configured.sources, store, self._base, SourceProcess)
+        certify = None if self._certificate is None else self._certificate.read
+        running = Running(store.database, self.api.published, followers, certify)
+        self._reloading = Reloading(self._configured, self._again, running)
         self._lanes.open(store, followers)
-        self.api.open(store, followers)
+        self.api.open(store, followers, self._reloading.reload)
         self._maintenance = asyncio.create_task(store.maintain())
         self._maintenance.add_done_callback(_report_failure)
         schemas = store.database.schemas()
@@ -302,34 +307,33 @@ class Server:
             f"tcsql ready on {self.url} "
             f"({_count(len(schemas), 'table')}, {_count(rows, 'row')}, recovered in {self._recovery_s:.1f} s)"
         )
-        if self._followers is not None:
-            self._followers.start()
-
-    async def _forget_sources(self, store: Store) -> None:
-        """Clients may write from now on what a source wrote that is not configured any more: it cannot just go on."""
-        for name in store.positions().keys() - {source.name for source in self._sources}:
-            position = store.positions()[name]
-            if not position:
-                continue
-            try:
-                await store.commit([], Origin(Level.ALWAYS, name))
-                logger.warning("source %s is not configured any more: its tables take writes from clients", name)
-            except OperatorError as error:
-                store.owners.claim(name, Position.decode(position).tables)
-                logger.warning("source %s is not configured any more, and cannot be forgotten: %s", name, error.message)
+        followers.start()
 
     async def _stop_following(self) -> None:
-        if self._followers is None:
+        if self._followers is None or self._reloading is None:
             return
         try:
             async with asyncio.timeout(_FOLLOWERS_STOP_S):
+                await self._reloading.end()
                 await self._followers.stop()
         except TimeoutError:
             logger.warning("a follower did not stop in time; what it had made durable is kept")
 
     def _on_hangup(self) -> None:
-        logger.info("SIGHUP: the audit log is opened again; settings are read at the start only")
+        logger.info("SIGHUP: the audit log is opened and the configuration read again")
         self._audit.reopen()
+        self._hung_up = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        if self._reloading is None:
+            logger.warning("the configuration is not read again: the server is not ready yet")
+            return
+        try:
+            told = await self._reloading.reload()
+        except SetupError as error:
+            logger.warning("nothing of the configuration was changed: %s", error.message, extra={"hint": error.hint})
+        else:
+            self._audit.note("reload", SERVER, **told)
 
     def _on_signal(self) -> None:
         if self._stopping:  # the second signal

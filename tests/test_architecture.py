@@ -47,10 +47,11 @@ LAYERS = {
     "tcsql.schemafile": 4,
     "tcsql.process": 0,
     "tcsql.ending": 4,
-    "tcsql.server": 5,
-    "tcsql.cli": 6,
-    "tcsql.__main__": 7,
-    "tcsql": 7,
+    "tcsql.reloading": 5,
+    "tcsql.server": 6,
+    "tcsql.cli": 7,
+    "tcsql.__main__": 8,
+    "tcsql": 8,
 }
 #: Packages and modules that only turn values into values.
 PURE = (

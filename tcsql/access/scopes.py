@@ -73,6 +73,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         Operation("sources", Scope.ADMIN, setting="sources_scope", whole=True),
         Operation("slow", Scope.ADMIN, setting="slow_scope", whole=True),
         Operation("source", Scope.ADMIN, changes=True, whole=True),
+        Operation("reload", Scope.ADMIN, changes=True, whole=True),
         Operation("backup", Scope.ADMIN, setting="backup_scope", whole=True),
     )
 }

@@ -39,6 +39,7 @@ from tcsql.engine.change import CreateIndex, CreateTable, Row, Upsert
 from tcsql.engine.schema import TableSchema
 from tcsql.engine.values import Kind
 from tcsql.errors import SetupError
+from tcsql.reloading import Configured
 from tcsql.server import run
 from tcsql.sql import changes_of
 from tcsql.storage.fileformat import FILE_NAME
@@ -77,7 +78,7 @@ def demo(effective: Effective) -> None:
             for name, query in _REQUESTS:
                 print(f"\n# {name}\ncurl '{url}/?{query}'", flush=True)
 
-    run(settings, announce=announce)
+    run(Configured(settings), announce=announce)
 
 
 def _home() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,16 +23,18 @@ _FILE_VARIABLE: Final = ENVIRONMENT_PREFIX + "CONFIG"
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--config`` and one flag per setting; it is called with the ``Effective`` settings first.
 
-    The flags replace the command's own parameter ``effective``.
+    The flags replace the command's own parameters ``effective`` and ``again``, which reads the same settings anew.
     """
     own = inspect.signature(command, eval_str=True).parameters
 
     def run(**arguments: Any) -> None:
         flags = {name: arguments.pop(name) for name in OPTIONS}
-        effective = effective_settings(flags, arguments.pop("config"))
-        command(effective, **arguments)
+        again = partial(effective_settings, flags, arguments.pop("config"))
+        if "again" in own:
+            arguments["again"] = again
+        command(again(), **arguments)
 
-    parameters = [parameter for name, parameter in own.items() if name != "effective"]
+    parameters = [parameter for name, parameter in own.items() if name not in ("effective", "again")]
     parameters.append(_parameter("config", "--config", f"configuration file (default: {DEFAULT_FILE} if it exists)"))
     for option in OPTIONS.values():
         about = option.metadata

@@ -36,15 +36,16 @@ from tcsql.http.access import Access
 from tcsql.http.admission import Admission, MustWait
 from tcsql.http.books import Books
 from tcsql.http.documents import DOCUMENTS, Documents
-from tcsql.http.following import NO_FOLLOWERS, PREFIX, Followers, act, is_hint, source_state
+from tcsql.http.following import NO_FOLLOWERS, Followers, is_hint
 from tcsql.http.grammar import ReadRequest
 from tcsql.http.guard import Guard
 from tcsql.http.judge import AT_ROOT, Judge
 from tcsql.http.known import KnownQueries
 from tcsql.http.messages import About, Body, Disconnected, Head, Header, Reply, refusal
 from tcsql.http.opened import Opened, Place, Serving
+from tcsql.http.operating import Reload, hinted, no_reload, of_source, reloaded
 from tcsql.http.parameters import WRITES, Parameters, of_query
-from tcsql.http.paths import PATHS, PUBLISHED, SOURCE, acts, allowed, known_path, operation_at
+from tcsql.http.paths import PATHS, PUBLISHED, RELOAD, SOURCE, acts, allowed, known_path, operation_at
 from tcsql.http.published import PREFIX as PUBLISHED_PREFIX
 from tcsql.http.published import Publications
 from tcsql.http.views import read_operation
@@ -84,6 +85,7 @@ class Api:
         self.books = Books(settings, metrics, audit)
         self._settings = settings
         self._serving = Serving()
+        self._reload: Reload = no_reload
         self._judge = Judge(settings)
         #: Answers what it has seen with other operands; empty until the store is open, and when the server stops.
         self.known = KnownQueries()
@@ -100,8 +102,9 @@ class Api:
             stalls=stalls,
         )
 
-    def open(self, store: Store, followers: Followers = NO_FOLLOWERS) -> None:
-        """The store is recovered: from now on everything is answered."""
+    def open(self, store: Store, followers: Followers = NO_FOLLOWERS, reload: Reload = no_reload) -> None:
+        """The store is recovered: from now on everything is answered. ``reload`` reads the configuration again."""
+        self._reload = reload
         self._serving.opened = Opened(store, self._settings, followers, self._judge, self.known)
 
     @property
@@ -199,7 +202,7 @@ class Api:
         try:
             if is_hint(head.query) and len(body) <= self._settings.max_body_bytes:
                 self._judge.require("hint", head.caller)
-                self._done("hint", head, _hinted(state, head, body), started, done)
+                self._done("hint", head, hinted(state, head, body), started, done)
                 return True
             submitted = state.place(head.caller).writer.insert_now(head, body)
         except TCSQLError as error:
@@ -302,7 +305,8 @@ class Api:
         if is_changed:
             raise Unauthorized("the key is not what it was when the request began", "repeat the request")
 
-    async def _route(self, head: Head, body: Body) -> tuple[str, Reply]:
+    def _judged(self, head: Head) -> tuple[str, str | None]:
+        """The path, a key of ``PATHS``, and the operation (None: a body says it), if they may be had."""
         path = known_path(head.path)
         if path not in PATHS:
             known = ", ".join(PATHS)
@@ -318,6 +322,10 @@ class Api:
             self._judge.require(operation, head.caller)
         else:
             self._judge.require_any(AT_ROOT, head.caller)  # before a body is read that may say what is asked
+        return path, operation
+
+    async def _route(self, head: Head, body: Body) -> tuple[str, Reply]:
+        path, operation = self._judged(head)
         if path in DOCUMENTS:
             return DOCUMENTS[path].operation, self._documents.reply(path, head.caller)
         if path == "/metrics":
@@ -325,8 +333,10 @@ class Api:
         state = self._serving.state()
         if path == "/backup":
             return "backup", await self._documents.backup(self._settings.data)
+        if path == RELOAD:
+            return "reload", await reloaded(state, head, body, self._reload)
         if path == SOURCE:
-            return operation or path, await _of_source(state, head, body)
+            return operation or path, await of_source(state, head, body)
         if path == PUBLISHED:
             name = head.path[len(PUBLISHED_PREFIX) :]
             started, before = time.perf_counter(), state.store.database.plans.last
@@ -335,7 +345,7 @@ class Api:
             return "published", reply
         if operation == "hint" and head.method == "POST" and is_hint(head.query):
             state.hints.require(state.followers, head)  # nobody has asked for a key: no stranger's megabyte is kept
-            return "hint", _hinted(state, head, await state.place(head.caller).writer.read(head, body))
+            return "hint", hinted(state, head, await state.place(head.caller).writer.read(head, body))
         return await self._at_root(state, head, body)
 
     async def _at_root(self, state: Opened, head: Head, body: Body) -> tuple[str, Reply]:
@@ -380,16 +390,3 @@ class Api:
         if not isinstance(found, CountResult):
             self.metrics.rows_sent += len(found.rows)
         return Reply(200, render.result(found, bigint_text) if body is None else body, state.headers())
-
-
-def _hinted(state: Opened, head: Head, body: bytes) -> Reply:
-    return Reply(202, b'{"hints":%d}' % state.hints.give(state.followers, head, body))
-
-
-async def _of_source(state: Opened, head: Head, body: Body) -> Reply:
-    name = head.path.removeprefix(PREFIX)
-    if head.method == "POST":
-        # it says nothing, but a request whose body is malformed is not done
-        await state.place(head.caller).writer.read(head, body)
-        return Reply(202, render.document(act(state.followers, name, head.query)))
-    return Reply(200, render.document(source_state(state.followers, name)))

@@ -83,6 +83,7 @@ def openapi(settings: Settings, published: Iterable[Described] = ()) -> dict[str
             "/sources/{name}": {"get": _source(), "post": _act()},
             "/openapi.json": _document("openapi", "this document", {}),
             "/backup": {"get": _backup()},
+            "/reload": {"post": _reload()},
             "/q/{name}": {"get": _any_published()},
             **{f"/q/{each.name}": {"get": _published(each)} for each in published},
         },
@@ -214,6 +215,27 @@ def _backup() -> dict[str, Any]:
             },
             "default": {"$ref": "#/components/responses/Error"},
         },
+    }
+
+
+def _reload() -> dict[str, Any]:
+    names = {"type": "array", "items": {"type": "string"}}
+    parts = {"type": "object", "properties": dict.fromkeys(("added", "changed", "removed"), names)}
+    said = {
+        "type": "object",
+        "required": ["published", "sources", "certificate", "at_next_start"],
+        "properties": {
+            "published": parts,
+            "sources": parts,
+            "certificate": {"type": ["string", "null"]},
+            "at_next_start": names,
+        },
+    }
+    return {
+        "operationId": "reload",
+        "summary": "read the configuration file again: published queries, sources and the certificate; "
+        "a mistake in it is answered 400 and changes nothing",
+        "responses": _found(said),
     }
 
 

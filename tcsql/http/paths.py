@@ -27,12 +27,14 @@ SAID: Final[Mapping[str, str]] = {
 PUBLISHED_PREFIX: Final = "/q/"
 SOURCE: Final = PREFIX + "{name}"
 PUBLISHED: Final = PUBLISHED_PREFIX + "{name}"
+RELOAD: Final = "/reload"
 #: Every path with the methods it takes.
 PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("GET", "HEAD", "POST"),
     **dict.fromkeys(SAID, ("GET", "HEAD")),
     SOURCE: ("GET", "HEAD", "POST"),
     "/backup": ("GET",),
+    RELOAD: ("POST",),
     PUBLISHED: ("GET", "HEAD"),
 }
 
@@ -62,8 +64,8 @@ def operation_at(path: str, method: str, query: bytes) -> str | None:
     """
     if path in SAID:
         return SAID[path]
-    if path == "/backup":
-        return "backup"
+    if path in ("/backup", RELOAD):
+        return path[1:]
     if path == PUBLISHED:
         return "published"
     if path == SOURCE:

@@ -29,7 +29,7 @@ class PublishedLane:
         self, publications: Publications, headers: Callable[[], tuple[Header, ...]], make_head: MakeHead
     ) -> None:
         self._publications = publications
-        self._queries = {name.encode(): query for name, query in publications.queries.items()}
+        self._queries = publications.by_bytes
         self._headers = headers
         self._make_head = make_head
         self._heads: dict[tuple[int, int], bytes] = {}

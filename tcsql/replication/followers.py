@@ -10,16 +10,28 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tcsql.errors import BadRequest, Busy, NotFound, SourceAway, TCSQLError, Unauthorized, UnknownTable, did_you_mean
+from tcsql.errors import (
+    BadRequest,
+    Busy,
+    NotFound,
+    OperatorError,
+    SourceAway,
+    TCSQLError,
+    Unauthorized,
+    UnknownTable,
+    did_you_mean,
+)
 from tcsql.replication.asyncsource import AsyncSource
 from tcsql.replication.follower import Follower
+from tcsql.replication.position import Position
 from tcsql.replication.reporting import report
 from tcsql.sources import SourceSettings
 from tcsql.storage.store import Store
+from tcsql.storage.ticket import Level, Origin
 
 logger = logging.getLogger("tcsql.replication")
 
@@ -38,14 +50,21 @@ class Followers:
         base: Path,
         connect: Callable[[SourceSettings, Path], AsyncSource],
     ) -> None:
-        self._followers = {
-            source.name: Follower(source, store, lambda source=source: connect(source, base), self._tell)  # type: ignore[misc]  # mypy infers no type for a lambda's default
-            for source in sources
-        }
+        self._store, self._base, self._connect = store, base, connect
+        self._followers = {source.name: self._made(source) for source in sources}
         for follower in self._followers.values():
             follower.own()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ticking: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
+
+    def _made(self, source: SourceSettings) -> Follower:
+        return Follower(source, self._store, lambda: self._connect(source, self._base), self._tell)
+
+    @property
+    def settings(self) -> Mapping[str, SourceSettings]:
+        """What is followed, by name."""
+        return {name: follower.settings for name, follower in self._followers.items()}
 
     def on_fresh(self, listener: Callable[[], None]) -> None:
         """Call ``listener()`` when the age may have changed: after each step, and ten times a second."""
@@ -58,25 +77,56 @@ class Followers:
     # --- life -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to follow; needs a running event loop."""
+        """Begin to follow what is not followed yet; needs a running event loop."""
         for follower in self._followers.values():
-            task = asyncio.create_task(follower.run(), name=f"follow {follower.name}")
-            task.add_done_callback(_report_failure)
-            self._tasks.append(task)
-        if self._followers:
-            self._tasks.append(asyncio.create_task(self._tick()))
+            if follower.name not in self._tasks:
+                task = asyncio.create_task(follower.run(), name=f"follow {follower.name}")
+                task.add_done_callback(_report_failure)
+                self._tasks[follower.name] = task
+        if self._followers and self._ticking is None:
+            self._ticking = asyncio.create_task(self._tick())
 
     async def stop(self) -> None:
         """End all of them, in order; the store must still be open."""
-        for task in self._tasks:
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        await self._stop([*self._followers])
+
+    async def _stop(self, names: Sequence[str]) -> None:
+        tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
-        for follower in self._followers.values():
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for name in names:
             try:
-                await follower.stop()
+                await self._followers[name].stop()
             except TCSQLError as error:
-                logger.warning("source %s: its stop could not be noted: %s", follower.name, error.message)
+                logger.warning("source %s: its stop could not be noted: %s", name, error.message)
+
+    async def change(self, sources: Sequence[SourceSettings]) -> None:
+        """Follow these from now on; rows stay, and go on answering.
+
+        What is said as before goes on untouched. A source that is said otherwise connects anew and goes on where it
+        was; by another mode its rows are compared first, and are stale until then. The tables of one that is not said
+        any more take writes from clients.
+        """
+        said = {source.name: source for source in sources}
+        old = self.settings
+        gone = [name for name in old if name not in said]
+        changed = [name for name in old if name in said and said[name] != old[name]]
+        added = [name for name in said if name not in old]
+        await self._stop(gone + changed)
+        for name in gone + changed:  # first all are let go, as a table may have gone from one to the other
+            self._store.owners.release(name)
+        for name in gone:
+            del self._followers[name]
+        self._followers.update({name: self._made(said[name]) for name in changed + added})
+        for name in changed + added:
+            self._followers[name].own()
+        await forget_others(self._store, said)
+        self.start()
+        self._tell()
 
     async def _tick(self) -> None:
         while True:
@@ -143,6 +193,20 @@ class Followers:
         if follower is None:
             raise NotFound(f'no source "{source[:64]}"', did_you_mean(source, self._followers))
         return follower
+
+
+async def forget_others(store: Store, named: Collection[str]) -> None:
+    """Clients may write from now on what a source wrote that is not configured any more: it cannot just go on."""
+    for name in store.positions().keys() - set(named):
+        position = store.positions()[name]
+        if not position:
+            continue
+        try:
+            await store.commit([], Origin(Level.ALWAYS, name))
+            logger.warning("source %s is not configured any more: its tables take writes from clients", name)
+        except OperatorError as error:
+            store.owners.claim(name, Position.decode(position).tables)
+            logger.warning("source %s is not configured any more, and cannot be forgotten: %s", name, error.message)
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

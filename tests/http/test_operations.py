@@ -127,6 +127,7 @@ SAMPLES: dict[str, list[Ask]] = {
     "sources": [get("/sources"), get("/sources/shop", 404)],
     "slow": [get("/slow")],
     "source": [post("/sources/shop?action=verify", ok=404, table=False)],
+    "reload": [post("/reload", table=False)],
     "backup": [get("/backup")],
 }
 
