@@ -30,9 +30,10 @@ from tcsql.logs import line_of, time_of
 
 logger = logging.getLogger("tcsql.audit")
 
-#: What is written down whatever the settings say: what needs an admin, but for documents that only show.
+#: What is written down whatever the settings say: what needs an admin, but for documents that only show. A backup takes
+#: every row along.
 ADMIN_OPERATIONS: Final = frozenset(
-    name for name, each in OPERATIONS.items() if each.needs is Scope.ADMIN and not each.setting
+    name for name, each in OPERATIONS.items() if each.needs is Scope.ADMIN and (each.changes or name == "backup")
 )
 WRITE_OPERATIONS: Final = frozenset(name for name, each in OPERATIONS.items() if each.needs is Scope.WRITE)
 #: Callers that are no key: the machine while no key has been made, and the server itself.

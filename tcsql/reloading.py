@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -62,6 +62,20 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> dict[st
     }
 
 
+class Told(NamedTuple):
+    """What has become of a configuration that was read again."""
+
+    published: Mapping[str, Sequence[str]]
+    sources: Mapping[str, Sequence[str]]
+    certificate: str | None
+    at_next_start: Sequence[str]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether anything is published or followed otherwise than before."""
+        return any([*self.published.values(), *self.sources.values()])
+
+
 class Reloading:
     """One server's. ``started``: what it was started with; ``again`` reads that anew, and raises SetupError."""
 
@@ -70,13 +84,17 @@ class Reloading:
         self._again = again
         self._running = running
         self._lock = asyncio.Lock()
-        self._task: asyncio.Task[dict[str, object]] | None = None
+        self._task: asyncio.Task[Told] | None = None
 
-    async def reload(self) -> dict[str, object]:
+    async def reload(self) -> Told:
         """Read the file again; what has become of it. Raises SetupError, and then nothing has changed."""
         async with self._lock:
             task = self._task = asyncio.create_task(self._reload(), name="reload")
             return await asyncio.shield(task)
+
+    async def asked(self) -> Mapping[str, object]:
+        """The same, as JSON."""
+        return (await self.reload())._asdict()
 
     async def end(self) -> None:
         """No reload is under way any more, and none begins."""
@@ -84,20 +102,20 @@ class Reloading:
             await asyncio.wait([self._task])
         await self._lock.acquire()
 
-    async def _reload(self) -> dict[str, object]:
+    async def _reload(self) -> Told:
         database, published, followers, _ = self._running
         found = await asyncio.to_thread(self._again)
         made = await asyncio.to_thread(Publications, found.published, self._started.settings)
         made.check(database, {table.name for source in found.sources for table in source.tables})
-        told: dict[str, object] = {
-            "published": differences(published.configured, made.configured),
-            "sources": differences(followers.settings, {source.name: source for source in found.sources}),
-            "certificate": self._certify(),
-            "at_next_start": self._later(found.settings),
-        }
+        told = Told(
+            differences(published.configured, made.configured),
+            differences(followers.settings, {source.name: source for source in found.sources}),
+            self._certify(),
+            self._later(found.settings),
+        )
         published.replace(made)
         await followers.change(found.sources)
-        logger.info("the configuration was read again", extra=told)
+        logger.info("the configuration was read again", extra=told._asdict())
         return told
 
     def _certify(self) -> str | None:

@@ -293,7 +293,7 @@ class Server:
         running = Running(store.database, self.api.published, followers, certify)
         self._reloading = Reloading(self._configured, self._again, running)
         self._lanes.open(store, followers)
-        self.api.open(store, followers, self._reloading.reload)
+        self.api.open(store, followers, self._reloading.asked)
         self._maintenance = asyncio.create_task(store.maintain())
         self._maintenance.add_done_callback(_report_failure)
         schemas = store.database.schemas()
@@ -333,7 +333,8 @@ class Server:
         except SetupError as error:
             logger.warning("nothing of the configuration was changed: %s", error.message, extra={"hint": error.hint})
         else:
-            self._audit.note("reload", SERVER, **told)
+            if told.has_changed:  # logs that are moved every night are no news
+                self._audit.note("reload", SERVER, **told._asdict())
 
     def _on_signal(self) -> None:
         if self._stopping:  # the second signal

@@ -24,8 +24,8 @@ from tcsql.replication.tablereader import KeysFound, TableReader, changed, conca
 BEGIN: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 #: Characters of statements that go out together; an answer to all of them is held at once.
 _MOST_TEXT: Final = 1_000_000
-#: Unknown column, unknown table: altered or dropped since it was looked at.
-_ALTERED: Final = frozenset([1054, 1146])
+#: Unknown column, unknown table, no such key: altered or dropped since it was looked at.
+_ALTERED: Final = frozenset([1054, 1146, 1176])
 
 
 @dataclass(frozen=True, slots=True)
