@@ -188,6 +188,7 @@ class Following:
         may_be_on_its_way = self._ahead is not None and not step.token and step.read is None
         await known.settle(but=1 if may_be_on_its_way else 0)
         self._tell(step, one_state)
+        self._doubt(step)
         if job is not None and asked is not None:
             await self._give(job, asked, step)
         self._now_fresh(step)
@@ -196,15 +197,18 @@ class Following:
             self._rest_until = now + min(_LONGEST_REST_S, _REST * (now - came_s))
         return step.token
 
+    def _doubt(self, step: Step) -> None:
+        """Note which tables became unsure while they were being read, by whatever has begun: it may wait for others."""
+        if step.unsure:
+            verification = self._known.verification
+            jobs: list[_Job] = [*self._known.copies]
+            if verification is not None and verification.job is not None:
+                jobs.append(verification.job)
+            self._doubted.update(job.name for job in jobs if job.has_begun and job.name in step.unsure)
+
     async def _give(self, job: _Job, asked: ReadRange | ReadKeys, step: Step) -> None:
         """The answer to whom it was asked for, and what that changes here."""
         known = self._known
-        is_first = isinstance(asked, ReadRange) and asked.after is None
-        if job.name in step.unsure and not is_first:
-            self._doubted.add(job.name)
-        # copies that wait behind others may have begun, too
-        waiting = (copy.name for copy in known.copies if copy is not job and copy.has_begun)
-        self._doubted.update(step.unsure and set(step.unsure).intersection(waiting))
         if step.read is None:
             return
         before = job.findings.differing if isinstance(job, TableVerification) else 0

@@ -66,6 +66,11 @@ class TableVerification:
     def name(self) -> str:
         return self._table.schema.name
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a stretch was compared."""
+        return self._ranges_done or self._after is not None
+
     def is_outdated(self, database: Database) -> bool:
         """Whether the table was made anew, or dropped, since."""
         return self._table not in database.tables()

@@ -418,6 +418,33 @@ def test_what_is_missed_while_rows_are_compared_is_compared_again(tmp_path: Path
     run(tmp_path, body)
 
 
+def test_what_is_missed_while_a_comparison_waits_for_a_copy_is_compared_again(tmp_path: Path) -> None:
+    """The table that is compared is not the one that is read when it is told that something was missed."""
+    source = server(5_000)
+
+    async def body(store: Store) -> None:
+        async with following(store, source) as follower:
+            await caught_up(follower, store, source)
+
+            def miss(read: ReadRange | ReadKeys) -> None:
+                if (
+                    read.table == "posts"
+                    and isinstance(read, ReadRange)
+                    and source.rows["posts"][0]["title"] == "post 0"
+                ):
+                    follower.recopy(["names"])  # goes before the rest of the comparison
+                if read.table == "names" and source.rows["posts"][0]["title"] == "post 0":
+                    source.rows["posts"][0] = {**source.rows["posts"][0], "title": "missed"}
+                    source.unsure = ["posts"]
+
+            source.on_read = miss
+            source.unsure = ["posts"]
+            await until(lambda: source.rows["posts"][0]["title"] == "missed")
+            await until(lambda: equal(store, source))
+
+    run(tmp_path, body)
+
+
 def test_each_change_of_state_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = server(rows=5)
     caplog.set_level(logging.WARNING, "tcsql.replication")
