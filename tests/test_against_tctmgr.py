@@ -31,7 +31,7 @@ from tests.oracle_tctmgr import TokyoTable
 from tests.pools import BIG, DOUBLE, INT, PATTERNS, PRICE, VARCHAR
 from tests.strategies import EFFORT
 
-TABLES = 10
+TABLES = 6
 ROWS = 120
 QUERIES = 520
 SEED = int(os.environ.get("TCSQL_TEST_SEED", random.SystemRandom().randrange(10**9)))

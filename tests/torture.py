@@ -60,7 +60,7 @@ _SIZES: Final = (
     ("kill of the link while eight write, by the binary log", "3", "60"),
     ("kill behind every event of a log", "two recordings, the parser", "ten recordings; a live log, the real process"),
     ("hand-overs from copy to log while four write", "–", "100"),
-    ("statements of the schema while thirty write, both modes at once", "12", "240"),
+    ("statements of the schema while thirty write, both modes at once", "6", "240"),
     ("changes from mode to mode while six write", "4", "40; on MySQL 9 without push, 30"),
     ("one transaction in the binary log", "50,000 rows", "200,000 rows"),
     ("a row in the binary log", "20 MB, in the reader", "16 MB to the byte and 20 MB, through all"),

@@ -19,7 +19,7 @@ from tests.results import record
 from tests.strategies import EFFORT
 
 #: TCSQL_TEST_KILLS overrides; the name is stripped from what the server sees.
-KILLS = int(os.environ.get("TCSQL_TEST_KILLS", "0")) or (50 if EFFORT == 1 else 200)
+KILLS = int(os.environ.get("TCSQL_TEST_KILLS", "0")) or (30 if EFFORT == 1 else 200)
 BALLAST_ROWS = 20_000
 
 

@@ -30,7 +30,7 @@ from tests.replication.workload_tables import SCHEMA, prepare
 Connection = pymysql.connections.Connection
 SEED = int(os.environ.get("TCSQL_TEST_SEED", "1"))
 #: Statements of the schema, and how long is written before, between and behind them.
-STATEMENTS = 240 if torture() else 12
+STATEMENTS = 240 if torture() else 6
 PAUSE_S = 1.0 if torture() else 0.25
 #: Each leaves the workload able to go on: what it writes without naming columns keeps its columns.
 CHANGES: tuple[tuple[str, ...], ...] = (
