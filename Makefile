@@ -35,7 +35,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.stamp
 	sh tests/install-servers.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 torture: $(VENV)/.stamp
 	TCSQL_TEST_PROFILE=torture sh tests/install-servers.sh
